@@ -1,0 +1,78 @@
+# Everything that a user runs. `make` alone lists the targets.
+
+PYTHON  ?= python3
+PROFILE ?= $(or $(CXR_PROFILE),demo)
+# CUDA=1 installs TensorFlow with its CUDA libraries, for a machine with an NVIDIA GPU.
+CUDA    ?=
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+# One stamp per variant of the set-up: changed requirements install again, others are reused.
+READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab soak bench notebooks lint format preflight environment constraints clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@echo "Chest X-ray pathology detection. Research software, not a medical device."
+	@echo
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "Settings: PROFILE=demo|first_archive|full, PYTHON=python3.12, CUDA=1 (GPU machines),"
+	@echo "and every CXR_<FIELD> variable, such as CXR_EPOCHS=4; README.md lists them."
+
+run: $(READY) ## set up, then run the four notebooks (PROFILE=full is the real thing)
+	$(BIN)/python -m cxr run --profile $(PROFILE)
+
+test: $(READY) ## set up, then run the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not soak"
+
+lab: $(READY) ## open JupyterLab on the chosen profile
+	CXR_PROFILE=$(PROFILE) $(BIN)/jupyter lab
+
+soak: $(READY) ## long, seeded campaigns: kills, faults, mutated files
+	$(BIN)/python -m pytest -m soak
+
+bench: $(READY) ## measure every performance claim; prints the tables
+	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+notebooks: $(READY) ## execute the committed notebooks again on the demo
+	$(BIN)/python -m cxr notebooks
+
+preflight: $(READY) ## name the GPU, its memory and the precision
+	$(BIN)/python -m cxr preflight --profile $(PROFILE)
+
+lint: $(READY) ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+environment: $(READY) ## only set up
+
+# An interpreter without TensorFlow wheels, or without venv, is refused before any download.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	{ echo "cxr: TensorFlow 2.21 needs Python 3.11 to 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -1); install one of them and run, for example, make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	{ echo "cxr: $(PYTHON) has no venv module; install it (on Debian and Ubuntu: apt install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	$(if $(CUDA),$(BIN)/python -m pip install --quiet "tensorflow[and-cuda]" -c constraints.txt)
+	@touch $@
+
+constraints: $(READY) ## resolve requirements.txt anew into constraints.txt
+	$(BIN)/python -m pip install --quiet uv
+	echo "tensorflow[and-cuda]" | $(BIN)/uv pip compile --quiet --universal --upgrade \
+	    --python-version 3.11 --no-emit-package cxr --no-header --no-annotate \
+	    --output-file constraints.txt requirements.txt -
+
+clean: ## remove the environment and caches; never data, subsets, runs or results
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,132 @@
+"""Write files whole or not at all, and tell which settings made them."""
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from cxr.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success.
+
+    A reader sees the old file or the new one, never a part. On an exception the
+    temporary file is removed and `path` stays as it was.
+
+    Raises:
+        InputError: if the folder cannot be made or written to.
+    """
+    path = Path(path)
+    # The process number keeps two writers of one file from sharing a temporary one;
+    # the ending stays, since some writers (Keras) choose the format by it.
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); "
+            "free some space, or choose a folder that you may write to with CXR_ROOT."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as indented JSON, atomically; paths become strings."""
+    write_text(path, json.dumps(value, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def read_json(path: Path):
+    """Read a JSON artifact.
+
+    Raises:
+        InputError: if the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not a readable JSON file ({error}); remove it.") from None
+
+
+def write_csv(path: Path, frame: pd.DataFrame, **options) -> None:
+    """Write `frame` without its index, atomically."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n", **options)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(names) -> str:
+    """SHA-256 of the sorted names, joined by newlines: one value per set of films."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def now() -> str:
+    """The time, UTC, as in "2026-11-23T21:36:25+00:00"."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def refuse_other_settings(path: Path, found: dict, wanted: dict, remedy: str) -> None:
+    """Compare the settings that made an artifact with those asked for now.
+
+    Raises:
+        InputError: naming the artifact and both values of every setting that differs.
+    """
+    differing = {
+        name: (found.get(name), wanted[name]) for name in wanted if found.get(name) != wanted[name]
+    }
+    if differing:
+        changes = "; ".join(
+            f"{name} was {old!r}, is now {new!r}" for name, (old, new) in differing.items()
+        )
+        raise InputError(f"{path} was made with other settings ({changes}). {remedy}")
+
+
+def commit() -> str:
+    """The project's commit, short, with "+" where files have changed; "unknown" outside git."""
+    if not shutil.which("git"):
+        return "unknown"
+    here = Path(__file__).parent
+    revision, changes = (
+        subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+        for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "-uno"))
+    )
+    if revision.returncode:
+        return "unknown"
+    return revision.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, by package."""
+    packages = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "plotly")
+    return {"python": platform.python_version()} | {
+        package: importlib.metadata.version(package) for package in packages
+    }

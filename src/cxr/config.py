@@ -1,0 +1,226 @@
+"""One configuration: defaults, then a profile, then `CXR_<FIELD>` variables."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cxr.errors import InputError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+SPLITS = ("patient", "official", "original", "community")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a run can be told. Immutable; paths are absolute.
+
+    `dataclasses.replace` makes a changed copy. Only notebooks and `__main__` call
+    `load_config`; functions take the values that they need.
+    """
+
+    # Which profile the defaults came from: a key of PROFILES.
+    profile: str = "demo"
+    # Where data/, subset/, runs/ and presentation/ lie.
+    root: Path = PROJECT
+    # The user's own records CSV; fetched where absent.
+    records: Path | None = None
+    # A folder of films that the user already has; fetched where absent.
+    images: Path | None = None
+    # Only these films are fetched: a number (patient-wise, stratified by finding),
+    # "boxes" (the films with finding boxes), or a file of film names. None: all.
+    sample: str | None = None
+    # Side of the stored films in pixels; None keeps the originals (1024).
+    store_size: int | None = None
+    # Archives that are downloaded at the same time.
+    parallel: int = 3
+    # Keep the archives after unpacking.
+    keep_archives: bool = False
+    # Label combinations with fewer films are left out; 0 keeps all. The original
+    # project kept those with more than 20 films.
+    min_combination: int = 21
+    # How films are divided: one of SPLITS.
+    split: str = "patient"
+    # Folder with the user's own train/validation/test lists (split "community").
+    split_lists: Path | None = None
+    # Side of the films that the models see, in pixels.
+    image_size: int = 128
+    # Models to train: keys of the registry in cxr.models.
+    models: tuple[str, ...] = ("baseline", "mobilenet")
+    # "imagenet", "none", or a file of weights; for the transfer models only.
+    weights: str = "imagenet"
+    # Passes over the training films, at most.
+    epochs: int = 16
+    # Films in one training step, over all devices together.
+    batch_size: int = 32
+    # Peak of the learning-rate schedule; None takes each model's own.
+    learning_rate: float | None = None
+    # Decides the split, the initial weights, the order of films, augmentation.
+    seed: int = 42
+    # Appended to the names of runs, to keep variants apart.
+    tag: str = ""
+    # Bootstrap replicates for every interval.
+    replicates: int = 1000
+    # Let a profile that expects a GPU start without one.
+    allow_cpu: bool = False
+
+    @property
+    def phantoms(self) -> bool:
+        """Whether the films are drawn, not real."""
+        return self.profile == "demo" and self.images is None
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def films(self) -> Path:
+        """The folder that the films are read from."""
+        return self.images or self.data / "images"
+
+    @property
+    def subset(self) -> Path:
+        return self.root / "subset"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def presentation(self) -> Path:
+        return self.root / "presentation"
+
+    @property
+    def banner(self) -> str:
+        """What a reader must know about the films before any result, as Markdown."""
+        if self.phantoms:
+            return (
+                "> **Demo.** The records are the real ones of NIH ChestX-ray14, but every film "
+                "is a *phantom*: a synthetic drawing. The models learn the drawings; no score "
+                "here says anything about real films or patients. "
+                "Research software, not a medical device."
+            )
+        return (
+            f"> Profile `{self.profile}`, split `{self.split}`, real films. "
+            "Research software, not a medical device: no score here may guide care."
+        )
+
+    def run_name(self, model: str) -> str:
+        """Folder name of a model's run: `<model>-<split>[-<tag>]`."""
+        return "-".join(part for part in (model, self.split, self.tag) if part)
+
+
+PROFILES: dict[str, dict] = {
+    # Real records, phantom films, a few minutes on two CPU cores.
+    "demo": {
+        "sample": "1500",
+        "image_size": 64,
+        "models": ("baseline", "mobilenet_small"),
+        "weights": "none",
+        "epochs": 16,
+    },
+    # The first NIH archive: 4,999 real films, 2 GB.
+    "first_archive": {"image_size": 128, "models": ("baseline", "mobilenet")},
+    # All 112,120 films; needs a GPU.
+    "full": {"image_size": 224, "models": ("baseline", "mobilenet", "densenet121")},
+}
+
+# Profiles that refuse to start without a GPU unless `allow_cpu` is set.
+NEEDS_GPU = ("full",)
+
+
+def load_config(environment: Mapping[str, str] | None = None, **overrides) -> Config:
+    """Build the configuration from the profile, the environment and `overrides`.
+
+    Args:
+        environment: variables to read; `os.environ` by default. `CXR_<FIELD>` sets
+            the field, an empty value counts as not set. Relative paths start at the
+            current folder.
+        overrides: values that win over both.
+
+    Raises:
+        InputError: for an unknown profile, an unknown `CXR_` variable or a value that
+            does not fit its field; the message lists what exists.
+    """
+    environment = os.environ if environment is None else environment
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    given = {
+        name.removeprefix("CXR_").lower(): value.strip()
+        for name, value in environment.items()
+        if name.startswith("CXR_") and value.strip()
+    }
+    unknown = sorted(set(given) - set(fields))
+    if unknown:
+        raise InputError(
+            f"unknown variable {', '.join(f'CXR_{name.upper()}' for name in unknown)}; known are "
+            f"{', '.join(f'CXR_{name.upper()}' for name in fields)}."
+        )
+    profile = overrides.pop("profile", None) or given.pop("profile", Config.profile)
+    given.pop("profile", None)
+    if profile not in PROFILES:
+        raise InputError(f"unknown profile '{profile}'; known are {', '.join(PROFILES)}.")
+    values = PROFILES[profile] | {name: _parse(fields[name], text) for name, text in given.items()}
+    config = Config(**(values | overrides | {"profile": profile}))
+    if config.phantoms and "root" not in values and "root" not in overrides:
+        # A root of its own: a demo can never overwrite real artifacts.
+        config = dataclasses.replace(config, root=PROJECT / "demo")
+    _validate(config)
+    return config
+
+
+def _parse(field: dataclasses.Field, text: str):
+    """Turn one variable's text into its field's type."""
+    name = f"CXR_{field.name.upper()}"
+    # "int", "tuple", or "int | None".
+    kind = getattr(field.type, "__name__", str(field.type))
+    if "Path" in kind:
+        return Path(text).expanduser().resolve()
+    if kind == "bool":
+        truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in truth:
+            raise InputError(f"{name}='{text}' is neither 1 (yes) nor 0 (no).")
+        return truth[text.lower()]
+    if kind.startswith("tuple"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    for number, word in ((int, "whole number"), (float, "number")):
+        if kind.startswith(number.__name__):
+            try:
+                return number(text)
+            except ValueError:
+                raise InputError(f"{name}='{text}' is not a {word}.") from None
+    return text
+
+
+def _validate(config: Config) -> None:
+    """Refuse values that no stage could use, naming what is allowed."""
+    # Below 64 px the small CNN pools its films away; the originals have 1024.
+    ranges = {
+        "parallel": (1, 12),
+        "store_size": (32, 1024),
+        "image_size": (64, 1024),
+        "min_combination": (0, 112_120),
+        "epochs": (1, 10_000),
+        "batch_size": (1, 65_536),
+        "seed": (0, 2**32 - 1),
+        "replicates": (100, 1_000_000),
+        "learning_rate": (1e-9, 10.0),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            raise InputError(f"CXR_{name.upper()}={value} is outside {low} to {high}.")
+    if config.split not in SPLITS:
+        raise InputError(
+            f"unknown split CXR_SPLIT='{config.split}'; known are {', '.join(SPLITS)}."
+        )
+    if not config.models or len(set(config.models)) < len(config.models):
+        raise InputError("CXR_MODELS names no model, or one twice; separate them by commas.")
+    if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
+        raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
+    for name in ("records", "images", "split_lists"):
+        path = getattr(config, name)
+        if path is not None and not path.exists():
+            raise InputError(f"CXR_{name.upper()}={path} does not exist.")
+    if config.images is not None and not config.images.is_dir():
+        raise InputError(f"CXR_IMAGES={config.images} is not a folder.")
