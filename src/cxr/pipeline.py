@@ -1,0 +1,156 @@
+"""From stored films to batches on the device; augmentation in the training step."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from cxr import films
+
+# The original project's augmentation: shifts of a tenth of the side, zoom 0.85 to 1.15,
+# rotation of 5 degrees, and `shear_range=0.1`, which Keras reads as degrees.
+SHIFT, ZOOM, ROTATION, SHEAR = 0.1, 0.15, np.deg2rad(5), np.deg2rad(0.1)
+
+
+@dataclasses.dataclass
+class Order:
+    """The order of the training films: another one each epoch, decided by the seed.
+
+    It depends on the seed and the epoch only, so an interrupted training that starts
+    again at some epoch sees the same films in the same order.
+    """
+
+    films: int
+    seed: int
+    epoch: int = 0
+
+    def rows(self) -> np.ndarray:
+        """Positions 0..films-1, shuffled for the current epoch."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.films)
+
+
+def batches(
+    store: films.Store,
+    rows: np.ndarray,
+    targets: np.ndarray | None = None,
+    *,
+    batch_size: int,
+    order: Order | None = None,
+    multiple: int = 1,
+) -> tf.data.Dataset:
+    """Batches of films, in order or shuffled; the last, short one is kept.
+
+    Args:
+        store: where the films lie.
+        rows: their rows in the store, int (films,).
+        targets: 0/1 (films, 14), row for row with `rows`; None for prediction.
+        batch_size: films in a batch, over all devices.
+        order: shuffles anew each time that the dataset is iterated; None keeps the order.
+        multiple: batches are filled up to a multiple of this (the number of devices) with
+            films of the same epoch that weigh nothing, since a device without a film fails.
+
+    Returns:
+        Dataset of uint8 films (n, size, size, 1), or of (films, float32 targets (n, 14),
+        float32 weights (n,), 1 for a film and 0 for filling).
+    """
+    rows = np.asarray(rows)
+    if targets is not None and len(targets) != len(rows):
+        raise ValueError(f"{len(rows)} films but {len(targets)} rows of targets")
+
+    def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        shuffled = order.rows() if order else np.arange(len(rows))
+        for start in range(0, len(shuffled), batch_size):
+            batch = shuffled[start : start + batch_size]
+            missing = -len(batch) % multiple
+            # Real films as filling: blank ones would disturb batch normalisation.
+            filled = np.concatenate([batch, np.resize(shuffled, missing)])
+            yield filled, np.r_[np.ones(len(batch)), np.zeros(missing)].astype(np.float32)
+
+    def load(batch: np.ndarray):
+        pictures = store.take(rows[batch])
+        if targets is None:
+            return (pictures,)
+        return pictures, targets[batch].astype(np.float32)
+
+    kinds = (tf.uint8,) if targets is None else (tf.uint8, tf.float32)
+
+    def as_tensors(batch, weights):
+        tensors = tf.numpy_function(load, [batch], kinds)
+        tensors[0].set_shape((None, store.size, store.size, 1))
+        if targets is None:
+            return tensors[0]
+        tensors[1].set_shape((None, targets.shape[1]))
+        return tensors[0], tensors[1], weights
+
+    dataset = tf.data.Dataset.from_generator(
+        positions,
+        output_signature=(
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None,), tf.float32),
+        ),
+    )
+    # The number of batches is known: progress and schedules need it.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
+    options = tf.data.Options()
+    # One process reads one machine's shards: nothing to divide between workers.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.map(as_tensors).prefetch(2).with_options(options)
+
+
+def augment(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Shift, zoom, rotate and shear each film at random, in one resampling.
+
+    Args:
+        pictures: (films, size, size, 1), values 0 to 255.
+        seed: two int32; the same seed gives the same films.
+
+    Returns:
+        float32 of the same shape, bilinear, borders reflected, values 0 to 255.
+    """
+    shape = tf.shape(pictures)
+    count, side = shape[0], tf.cast(shape[1], tf.float32)
+    draws = tf.random.stateless_uniform((6, count), seed, -1.0, 1.0)
+    angle, shear = ROTATION * draws[0], SHEAR * draws[1]
+    zoom_x, zoom_y = 1 + ZOOM * draws[2], 1 + ZOOM * draws[3]
+    shift_x, shift_y = SHIFT * side * draws[4], SHIFT * side * draws[5]
+    # Output pixel -> input pixel: rotation after shear after zoom, around the centre.
+    a, b = tf.cos(angle) * zoom_x, -tf.sin(angle + shear) * zoom_y
+    c, d = tf.sin(angle) * zoom_x, tf.cos(angle + shear) * zoom_y
+    centre = (side - 1) / 2
+    zeros = tf.zeros_like(a)
+    transforms = tf.stack(
+        [
+            a,
+            b,
+            centre - a * centre - b * centre + shift_x,
+            c,
+            d,
+            centre - c * centre - d * centre + shift_y,
+            zeros,
+            zeros,
+        ],
+        axis=1,
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(pictures, tf.float32),
+        transforms=transforms,
+        output_shape=shape[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
+
+
+def examples(picture: np.ndarray, *, seed: int, count: int = 7) -> np.ndarray:
+    """A film as it is, then `count` augmented variants, to look at.
+
+    Args:
+        picture: uint8 (size, size).
+
+    Returns:
+        float32 (1 + count, size, size), 0 to 255.
+    """
+    repeated = np.repeat(picture[np.newaxis, :, :, np.newaxis], count, axis=0)
+    variants = augment(tf.constant(repeated), tf.constant([seed % 2**31, 0])).numpy()
+    return np.concatenate([picture[np.newaxis].astype(np.float32), variants[..., 0]])

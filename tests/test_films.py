@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr import films
+from cxr.errors import InputError
+
+
+def save(array, path, mode=None):
+    Image.fromarray(array, mode).save(path) if mode else Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Thirty films whose every pixel is their number, in files of 64 px."""
+    paths = {}
+    for number in range(30):
+        name = f"{number:08d}_000.png"
+        paths[name] = save(np.full((64, 64), number * 8, np.uint8), tmp_path / name)
+    return paths
+
+
+def test_reduction_averages_areas(tmp_path):
+    film = np.zeros((4, 4), np.uint8)
+    film[:2, :2] = [[0, 100], [100, 200]]
+    film[2:, 2:] = 255
+    path = save(film, tmp_path / "film.png")
+    assert films.read(path, 2).tolist() == [[100, 0], [0, 255]]
+
+
+def test_all_kinds_of_png_become_the_same_grey(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    rgba = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    kinds = {
+        "grey": Image.fromarray(grey),
+        "rgb": Image.fromarray(np.dstack([grey] * 3)),
+        "rgba": Image.fromarray(rgba),
+        # Alpha carries nothing, even where it is transparent.
+        "clear": Image.fromarray(np.dstack([grey, grey, grey, grey])),
+        "la": Image.fromarray(grey).convert("LA"),
+        "16-bit": Image.fromarray(grey.astype(np.uint16) * 257),
+        "palette": Image.fromarray(grey).convert("P"),
+    }
+    for name, image in kinds.items():
+        image.save(tmp_path / f"{name}.png")
+        np.testing.assert_array_equal(films.read(tmp_path / f"{name}.png", 16), grey, name)
+
+
+def test_a_damaged_missing_or_small_film_is_named(tmp_path):
+    whole = save(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), tmp_path / "a.png")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(whole.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"cut\.png cannot be read"):
+        films.read(cut, 64)
+    with pytest.raises(InputError, match="does not exist"):
+        films.read(tmp_path / "none.png", 64)
+    with pytest.raises(InputError, match="set CXR_IMAGE_SIZE to 64 or less"):
+        films.read(whole, 128)
+
+
+def test_row_and_film_stay_paired_through_shards(numbered, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "SHARD_FILMS", 7)
+    store = films.prepare(numbered, tmp_path / "cache", size=32)
+    wanted = ["00000029_000.png", "00000000_000.png", "00000013_000.png", "00000013_000.png"]
+    pictures = store.take(store.rows(wanted))
+    assert pictures.shape == (4, 32, 32, 1)
+    assert pictures.dtype == np.uint8
+    assert pictures[:, 5, 5, 0].tolist() == [29 * 8, 0, 13 * 8, 13 * 8]
+    with pytest.raises(InputError, match="not in the film cache"):
+        store.rows(["00000099_000.png"])
+
+
+def test_an_interrupted_cache_goes_on_and_a_finished_one_is_reused(numbered, tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "SHARD_FILMS", 10)
+    calls = []
+    original = films.read
+
+    def counted(path, size):
+        calls.append(path.name)
+        if len(calls) == 25:
+            raise KeyboardInterrupt
+        return original(path, size)
+
+    monkeypatch.setattr(films, "read", counted)
+    with pytest.raises(KeyboardInterrupt):
+        films.prepare(numbered, tmp_path / "cache", size=32)
+    monkeypatch.setattr(films, "read", original)
+    shards = sorted((tmp_path / "cache").rglob("shard-*.npy"))
+    assert [shard.name for shard in shards] == ["shard-0000.npy", "shard-0001.npy"]
+    stamps = [shard.stat().st_mtime_ns for shard in shards]
+    films.prepare(numbered, tmp_path / "cache", size=32)
+    assert [shard.stat().st_mtime_ns for shard in shards] == stamps
+
+
+def test_another_list_or_size_gets_another_cache(numbered, tmp_path):
+    cache = tmp_path / "cache"
+    films.prepare(numbered, cache, size=32)
+    films.prepare(numbered, cache, size=16)
+    films.prepare(dict(list(numbered.items())[:5]), cache, size=32)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_damaged_shard_is_found_and_only_it_is_made_anew(numbered, tmp_path):
+    films.prepare(numbered, tmp_path / "cache", size=32)
+    shard = next((tmp_path / "cache").rglob("shard-0000.npy"))
+    content = bytearray(shard.read_bytes())
+    content[500] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match="fails its checksum; remove"):
+        films.prepare(numbered, tmp_path / "cache", size=32)
+    shard.unlink()
+    assert len(films.prepare(numbered, tmp_path / "cache", size=32)) == 30
+
+
+def test_without_films_there_is_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="no films to prepare"):
+        films.prepare({}, tmp_path, size=32)

@@ -1,0 +1,121 @@
+import keras
+import numpy as np
+import pytest
+
+from cxr import config, models
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # The first two are the original project's; DenseNet-121's 7,037,504 without its top
+    # and 1,024 x 14 + 14 for the findings.
+    [("baseline", 369_470), ("mobilenet", 3_760_846), ("densenet121", 7_037_504 + 14_350)],
+)
+def test_parameter_counts(name, parameters):
+    assert models.build(name, image_size=128).count_params() == parameters
+
+
+def test_the_baseline_has_the_original_maps():
+    model = models.build("baseline", image_size=128)
+    sides = [model.get_layer(f"pool{block}").output.shape[1] for block in range(1, 6)]
+    assert sides == [64, 32, 16, 8, 2]
+    assert model.get_layer("flatten").output.shape[1] == 512
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_raw_films_give_fourteen_independent_probabilities(name):
+    model = models.build(name, image_size=64)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), np.uint8)
+    scores = model.predict(pictures, verbose=0)
+    assert scores.shape == (3, len(FINDINGS))
+    assert ((scores > 0) & (scores < 1)).all()
+    # Sigmoids, not a softmax: rows need not add up to 1.
+    assert not np.allclose(scores.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("mobilenet_small", keras.applications.mobilenet.preprocess_input),
+        ("densenet121", keras.applications.densenet.preprocess_input),
+    ],
+)
+def test_grey_films_meet_the_backbone_as_its_weights_expect(name, reference):
+    model = models.build(name, image_size=64)
+    film = np.linspace(0, 255, 64 * 64).reshape(1, 64, 64, 1).round().astype(np.uint8)
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    seen = keras.Model(model.input, first.input).predict(film, verbose=0)
+    colour = np.repeat(film, 3, axis=-1).astype(np.float32)
+    expected = reference(colour)
+    # DenseNet pads its input before the first convolution.
+    border = (seen.shape[1] - 64) // 2
+    seen = seen[:, border : border + 64, border : border + 64]
+    np.testing.assert_allclose(seen, expected, atol=1e-4)
+
+
+def test_the_baseline_standardises_each_film():
+    model = models.build("baseline", image_size=64)
+    film = np.random.default_rng(0).integers(50, 90, (2, 64, 64, 1), np.uint8)
+    seen = keras.Model(model.input, model.get_layer("standardise").output).predict(film, verbose=0)
+    assert seen.mean(axis=(1, 2, 3)) == pytest.approx([0, 0], abs=1e-4)
+    assert seen.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_a_weights_file_is_loaded_and_one_of_another_architecture_refused(tmp_path):
+    small = models.build("mobilenet_small", image_size=64)
+    backbone = keras.applications.MobileNet(
+        input_shape=(64, 64, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"
+    )
+    file = tmp_path / "small.weights.h5"
+    backbone.save_weights(file)
+    loaded = models.build("mobilenet_small", image_size=64, weights=str(file))
+    name = "conv1"
+    np.testing.assert_array_equal(
+        loaded.get_layer(name).kernel.numpy(), backbone.get_layer(name).kernel.numpy()
+    )
+    assert not np.array_equal(
+        small.get_layer(name).kernel.numpy(), backbone.get_layer(name).kernel.numpy()
+    )
+    with pytest.raises(InputError, match="does not hold weights of densenet121"):
+        models.build("densenet121", image_size=64, weights=str(file))
+    with pytest.raises(InputError, match="neither 'imagenet', 'none' nor a file"):
+        models.build("mobilenet", image_size=64, weights="imagnet")
+
+
+def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
+    def fails(*arguments, **options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(keras.applications, "MobileNet", fails)
+    with pytest.raises(InputError) as caught:
+        models.build("mobilenet", image_size=128, weights="imagenet")
+    assert "mobilenet_1_0_128_tf_no_top.h5" in str(caught.value)
+    assert "CXR_WEIGHTS" in str(caught.value)
+
+
+def test_real_imagenet_weights_fit_the_small_mobilenet(shared):
+    file = shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"
+    model = models.build("mobilenet_small", image_size=128, weights=str(file))
+    # Trained filters differ much more from one another than random ones.
+    kernel = model.get_layer("conv1").kernel.numpy()
+    assert kernel.shape == (3, 3, 3, 8)
+    assert kernel.std() > 0.3
+
+
+def test_unknown_models_and_weights_for_several_are_refused(tmp_path):
+    with pytest.raises(InputError, match="unknown model 'resnet'"):
+        models.check(("resnet",), "none")
+    file = tmp_path / "w.h5"
+    file.touch()
+    models.check(("baseline", "mobilenet"), str(file))
+    with pytest.raises(InputError, match="name exactly one"):
+        models.check(("mobilenet", "densenet121"), str(file))
+    with pytest.raises(InputError, match="name exactly one"):
+        models.check(("baseline",), str(file))
+
+
+def test_every_profile_names_models_of_the_registry():
+    for values in config.PROFILES.values():
+        models.check(values["models"], "none")

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cxr import films, pipeline
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Fifty films in shards of eight; every pixel of a film is its row number."""
+    monkeypatch.setattr(films, "SHARD_FILMS", 8)
+    paths = {}
+    for number in range(50):
+        path = tmp_path / f"{number:08d}_000.png"
+        Image.fromarray(np.full((64, 64), number, np.uint8)).save(path)
+        paths[path.name] = path
+    return films.prepare(paths, tmp_path / "cache", size=64)
+
+
+def targets_of(rows):
+    """Targets that spell the row number in binary."""
+    return ((np.asarray(rows)[:, None] >> np.arange(14)) & 1).astype(np.int8)
+
+
+def numbers(targets):
+    return (np.asarray(targets).astype(int) << np.arange(14)).sum(axis=1)
+
+
+def test_films_keep_their_targets_through_shuffle_and_shards(store):
+    rows = np.arange(49, -1, -1)
+    order = pipeline.Order(50, seed=3)
+    seen = []
+    for pictures, targets, weights in pipeline.batches(
+        store, rows, targets_of(rows), batch_size=8, order=order
+    ):
+        assert (pictures[:, 0, 0, 0].numpy() == numbers(targets)).all()
+        assert (weights.numpy() == 1).all()
+        seen.extend(numbers(targets))
+    # Every film once, the last partial batch (2 of 8) included, in another order.
+    assert sorted(seen) == list(range(50))
+    assert seen != rows.tolist()
+
+
+def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides(store):
+    order = pipeline.Order(50, seed=3)
+    first = order.rows().tolist()
+    order.epoch = 1
+    assert order.rows().tolist() != first
+    assert pipeline.Order(50, seed=3, epoch=1).rows().tolist() == order.rows().tolist()
+    assert pipeline.Order(50, seed=4).rows().tolist() != first
+
+
+def test_prediction_keeps_the_order(store):
+    rows = np.array([5, 40, 7])
+    (batch,) = list(pipeline.batches(store, rows, batch_size=8))
+    assert batch[:, 0, 0, 0].numpy().tolist() == [5, 40, 7]
+    assert batch.dtype == tf.uint8
+
+
+def test_a_short_batch_is_filled_with_films_that_weigh_nothing(store):
+    rows = np.arange(9)
+    *_, (pictures, targets, weights) = pipeline.batches(
+        store, rows, targets_of(rows), batch_size=8, multiple=4
+    )
+    assert pictures.shape[0] == 4
+    assert weights.numpy().tolist() == [1, 0, 0, 0]
+    assert numbers(targets)[0] == 8
+
+
+def test_targets_must_match_the_films(store):
+    with pytest.raises(ValueError, match="2 films but 3 rows"):
+        pipeline.batches(store, np.arange(2), targets_of(np.arange(3)), batch_size=2)
+
+
+def test_augmentation_differs_by_film_and_step_and_repeats_for_a_seed():
+    film = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1), np.uint8)
+    pictures = tf.constant(np.repeat(film, 4, axis=0))
+    once = pipeline.augment(pictures, tf.constant([1, 0])).numpy()
+    assert once.shape == (4, 64, 64, 1)
+    assert once.min() >= 0
+    assert once.max() <= 255
+    assert not np.allclose(once[0], once[1])
+    np.testing.assert_array_equal(once, pipeline.augment(pictures, tf.constant([1, 0])).numpy())
+    assert not np.allclose(once, pipeline.augment(pictures, tf.constant([1, 1])).numpy())
+
+
+def test_augmentation_moves_a_dot_no_further_than_it_says():
+    # A dot in the middle is moved by the shift alone: at most a tenth of 100 px.
+    film = np.zeros((1, 101, 101, 1), np.uint8)
+    film[0, 49:52, 49:52, 0] = 255
+    moved = pipeline.augment(tf.constant(np.repeat(film, 200, axis=0)), tf.constant([5, 0]))
+    weight = moved.numpy()[..., 0]
+    grid = np.arange(101)
+    total = weight.sum(axis=(1, 2))
+    x = (weight.sum(axis=1) * grid).sum(axis=1) / total - 50
+    y = (weight.sum(axis=2) * grid).sum(axis=1) / total - 50
+    # Zooming out by up to 0.85 widens the shift in output pixels to 10.1 / 0.85.
+    assert np.abs(x).max() < 12
+    assert np.abs(y).max() < 12
+    assert np.abs(x).max() > 8
+    assert abs(x.mean()) < 1.5
+
+
+def test_borders_are_reflected_not_blackened():
+    bright = tf.fill((16, 64, 64, 1), tf.constant(200, tf.uint8))
+    assert pipeline.augment(bright, tf.constant([2, 2])).numpy() == pytest.approx(200, abs=0.1)

@@ -1,0 +1,261 @@
+"""Training at toy size: 64 px drawings whose sign anybody could see."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cxr import artifacts, config, films, models, pipeline, training
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+
+pytestmark = pytest.mark.slow
+
+SIZE = 64
+
+
+def draw(folder, count, *, seed=0):
+    """Films with a bright square where Mass is, a dark one where Nodule is, and noise."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, paths = [], {}
+    for number in range(count):
+        targets = dict.fromkeys(FINDINGS, 0)
+        picture = random.normal(120, 10, (SIZE, SIZE))
+        if random.random() < 0.5:
+            targets["Mass"] = 1
+            picture[10:30, 10:30] += 60
+        if random.random() < 0.5:
+            targets["Nodule"] = 1
+            picture[35:50, 35:50] -= 60
+        film = f"{number // 2:08d}_{number % 2:03d}.png"
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / film)
+        paths[film] = folder / film
+        rows.append({"film": film, "patient_id": number // 2} | targets)
+    return pd.DataFrame(rows), paths
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    frame, paths = draw(folder / "films", 96)
+    return {"train": frame[:64], "validation": frame[64:]}, paths
+
+
+def settings(root, **changes):
+    values = {
+        "root": root,
+        "image_size": SIZE,
+        "models": ("baseline",),
+        "epochs": 3,
+        "batch_size": 16,
+        "profile": "first_archive",
+    }
+    return config.load_config({}, **(values | changes))
+
+
+def train(root, drawn, **changes):
+    splits, paths = drawn
+    chosen = settings(root, **changes)
+    training.preflight(chosen)
+    record = training.run(chosen.models[0], paths, splits, chosen, split_checksum="toy")
+    return record, chosen.runs / chosen.run_name(chosen.models[0])
+
+
+@pytest.fixture(scope="module")
+def finished(drawn, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("finished"), drawn, epochs=4)
+
+
+def test_a_run_folder_says_what_the_run_was(finished):
+    record, folder = finished
+    assert record == artifacts.read_json(folder / "config.json")
+    assert record["train_films"] == 64
+    assert record["validation_patients"] == 16
+    assert record["versions"]["keras"] == keras.__version__
+    assert record["finished"]
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert record["validation_auroc"] == pytest.approx(history["val_auroc"].max(), abs=1e-6)
+    assert len((folder / "training.log").read_text().splitlines()) == 4
+    assert list((folder / "tensorboard").rglob("events.*"))
+    assert not (folder / "checkpoint.npz").exists()
+
+
+def test_findings_without_positives_are_not_estimable_and_left_out_of_the_mean(finished):
+    history = pd.read_csv(finished[1] / "history.csv")
+    assert history["val_auroc_Hernia"].isna().all()
+    pair = history[["val_auroc_Mass", "val_auroc_Nodule"]].mean(axis=1)
+    assert history["val_auroc"].to_numpy() == pytest.approx(pair.to_numpy())
+
+
+def test_a_saved_model_gives_the_scores_that_were_saved_with_it(finished, drawn):
+    folder = finished[1]
+    splits, paths = drawn
+    saved = pd.read_csv(folder / "validation_scores.csv")
+    again = training.score(folder, paths, splits["validation"], folder / "cache")
+    assert saved["film"].tolist() == splits["validation"]["film"].tolist()
+    np.testing.assert_allclose(saved[list(FINDINGS)], again[list(FINDINGS)], atol=1e-6)
+
+
+def test_validation_sees_the_films_without_augmentation_or_dropout(finished, drawn):
+    splits, paths = drawn
+    network = training.load(finished[1])
+    store = films.prepare(paths, finished[1] / "cache", size=SIZE)
+    first, second = (training.predict(network, store, splits["validation"]) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    row = store.rows(splits["validation"]["film"][:1])
+    plain = network(store.take(row).astype(np.float32), training=False).numpy()[0]
+    np.testing.assert_allclose(first.loc[0, list(FINDINGS)].astype(float), plain, atol=1e-5)
+
+
+def test_training_does_augment(drawn, tmp_path, monkeypatch):
+    seen = []
+    original = pipeline.augment
+    monkeypatch.setattr(
+        pipeline, "augment", lambda pictures, seed: seen.append(1) or original(pictures, seed)
+    )
+    train(tmp_path, drawn, epochs=1)
+    assert seen
+
+
+def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn):
+    record, folder = finished
+    root = folder.parents[1]
+    stamp = (folder / "model.keras").stat().st_mtime_ns
+    assert train(root, drawn, epochs=4)[0] == record
+    assert (folder / "model.keras").stat().st_mtime_ns == stamp
+    with pytest.raises(InputError) as caught:
+        train(root, drawn, epochs=5)
+    assert "epochs was 4, is now 5" in str(caught.value)
+
+
+def test_the_same_seed_gives_the_same_run(drawn, tmp_path):
+    scores = [
+        pd.read_csv(train(tmp_path / str(trial), drawn, epochs=1)[1] / "validation_scores.csv")
+        for trial in range(2)
+    ]
+    pd.testing.assert_frame_equal(*scores)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_training as toy
+frame, paths = toy.draw(Path({films!r}), 96)
+toy.train(Path({root!r}), ({{"train": frame[:64], "validation": frame[64:]}}, paths), epochs=6)
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_result(drawn, tmp_path):
+    undisturbed, folder = train(tmp_path / "whole", drawn, epochs=6)
+    code = CHILD.format(
+        tests=str(Path(__file__).parent),
+        films=str(tmp_path / "films"),
+        root=str(tmp_path / "killed"),
+    )
+    history = tmp_path / "killed/runs/baseline-patient/history.csv"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not history.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = len(pd.read_csv(history))
+    assert 1 <= done < 6, "the process should have been killed after its first epoch"
+    record, _ = train(tmp_path / "killed", drawn, epochs=6)
+    for name in ("validation_scores.csv", "history.csv"):
+        whole, resumed = (
+            pd.read_csv(path / name).drop(columns="seconds", errors="ignore")
+            for path in (folder, history.parent)
+        )
+        pd.testing.assert_frame_equal(whole, resumed, rtol=1e-6)
+    assert record["best_epoch"] == undisturbed["best_epoch"]
+
+
+def test_a_model_can_learn_32_films_by_heart(drawn, tmp_path):
+    splits, paths = drawn
+    frame = splits["train"][:32]
+    store = films.prepare({film: paths[film] for film in frame["film"]}, tmp_path, size=SIZE)
+    keras.utils.set_random_seed(1)
+    trainee = training.Trainee(models.build("baseline", image_size=SIZE), 1, augmented=False)
+    trainee.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", jit_compile=False)
+    targets = frame[list(FINDINGS)].to_numpy()
+    dataset = pipeline.batches(store, store.rows(frame["film"]), targets, batch_size=8)
+    trainee.fit(dataset, epochs=80, verbose=0, shuffle=False)
+    scores = training.predict(trainee.network, store, frame)[list(FINDINGS)].to_numpy()
+    wrong = np.abs(scores - targets)
+    assert -np.log1p(-wrong).mean() < 0.02
+
+
+def test_a_last_batch_of_one_film_trains(drawn, tmp_path):
+    splits, paths = drawn
+    odd = {"train": splits["train"][:33], "validation": splits["validation"]}
+    record, _ = train(tmp_path, (odd, paths), epochs=1)
+    assert record["train_films"] == 33
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence(drawn, tmp_path):
+    splits, paths = drawn
+    broken = splits["train"].assign(Mass=np.nan)
+    with pytest.raises(InputError, match="the loss became nan") as caught:
+        train(tmp_path, ({"train": broken, "validation": splits["validation"]}, paths))
+    assert "Lower CXR_LEARNING_RATE" in str(caught.value)
+    assert not (tmp_path / "runs" / "baseline-patient" / "model.keras").exists()
+
+
+def test_without_validation_films_the_last_epoch_is_kept(drawn, tmp_path):
+    splits, paths = drawn
+    record, folder = train(
+        tmp_path, ({"train": splits["train"], "validation": splits["validation"][:0]}, paths)
+    )
+    assert record["validation_auroc"] is None
+    assert record["best_epoch"] == 3
+    assert pd.read_csv(folder / "validation_scores.csv").empty
+
+
+def test_nothing_to_train_on_is_refused(drawn, tmp_path):
+    splits, _ = drawn
+    with pytest.raises(InputError, match="none of the 64 training films is present"):
+        train(tmp_path, (splits, {}))
+
+
+def test_too_little_memory_names_the_batch_size_to_try(tmp_path):
+    with (
+        pytest.raises(InputError, match="set CXR_BATCH_SIZE=8"),
+        training._explained(settings(tmp_path)),
+    ):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_the_full_profile_refuses_a_machine_without_a_gpu():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    full = config.load_config({"CXR_PROFILE": "full"})
+    with pytest.raises(InputError, match="CXR_ALLOW_CPU=1"):
+        training.preflight(full)
+    allowed = config.load_config({"CXR_PROFILE": "full", "CXR_ALLOW_CPU": "1"})
+    assert "float32" in training.preflight(allowed)
+
+
+def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
+    splits, paths = drawn
+    with pytest.raises(InputError, match="run 200-modeling first"):
+        training.load(tmp_path)
+    (tmp_path / "model.keras").write_bytes(b"not a model")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        training.load(tmp_path)
+    small = films.prepare(paths, tmp_path, size=32)
+    with pytest.raises(InputError, match="the model takes films of 64 px"):
+        training.predict(training.load(finished[1]), small, splits["validation"])
