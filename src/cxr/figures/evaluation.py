@@ -1,0 +1,454 @@
+"""Figures of the evaluation: how well scores rank, and against whom."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cxr.figures.panels import (
+    SYMBOLS,
+    diagonal,
+    entitle,
+    finding_grid,
+    number,
+    outer_titles,
+    series_legend,
+)
+from cxr.figures.style import INK, MUTED, PALETTE, label
+from cxr.findings import FINDINGS
+
+
+def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """One small ROC plot per finding, all models in each.
+
+    Args:
+        curves: model name -> frame of `evaluation.roc_curves`.
+        auroc: model name -> frame of `evaluation.auroc_by_finding`; same names.
+    """
+    figure = _curve_grid(
+        curves,
+        auroc,
+        "auroc",
+        x=("false_positive_rate", "1 − specificity"),
+        y=("sensitivity", "sensitivity"),
+        corner="bottom",
+    )
+    for place in range(len(FINDINGS)):
+        figure.add_trace(diagonal(), row=place // 5 + 1, col=place % 5 + 1)
+    entitle(figure, "ROC curve of each finding, with its AUROC")
+    return figure
+
+
+def precision_recall_grid(
+    curves: Mapping[str, pd.DataFrame], auprc: Mapping[str, pd.DataFrame]
+) -> go.Figure:
+    """One small precision-recall plot per finding, all models in each.
+
+    Args:
+        curves: model name -> frame of `evaluation.precision_recall_curves`.
+        auprc: model name -> frame of `evaluation.auprc_by_finding`; same names.
+    """
+    figure = _curve_grid(
+        curves,
+        auprc,
+        "auprc",
+        x=("sensitivity", "sensitivity (recall)"),
+        y=("precision", "PPV (precision)"),
+        corner="top",
+    )
+    prevalence = next(iter(auprc.values())).set_index("finding")["prevalence"]
+    for place, finding in enumerate(FINDINGS):
+        figure.add_hline(
+            prevalence[finding],
+            line={"color": MUTED, "dash": "dot", "width": 1},
+            row=place // 5 + 1,
+            col=place % 5 + 1,
+        )
+    entitle(figure, "Precision and recall of each finding; dotted: its prevalence")
+    return figure
+
+
+def ranked(
+    tables: Mapping[str, pd.DataFrame],
+    metric: str = "auroc",
+    *,
+    title: str,
+    axis: str,
+    reference: float | str | None = None,
+) -> go.Figure:
+    """A metric per finding with its interval, best finding first, all models side by side.
+
+    Args:
+        tables: model name -> frame with `finding`, the metric, its bounds (`low` and
+            `high`, or the metric's name with `_low` and `_high`), and, if there,
+            `positives`.
+        metric: the column to draw.
+        title: what the figure shows.
+        axis: the metric's name in words.
+        reference: a value that no skill reaches, drawn as a line, or the name of a column
+            that holds one per finding.
+    """
+    first = next(iter(tables.values())).set_index("finding")
+    estimates = pd.concat([t.set_index("finding")[metric] for t in tables.values()], axis=1)
+    order = estimates.mean(axis=1).drop("Mean").sort_values(na_position="first").index
+    rows = ["Mean", *order]
+    judged = int(estimates.drop("Mean").notna().all(axis=1).sum())
+    names = [f"<b>Mean of {judged}</b>"]
+    for finding in order:
+        count = f" ({int(first.loc[finding, 'positives']):,})" if "positives" in first else ""
+        names.append(label(finding) + count)
+    figure = go.Figure()
+    if isinstance(reference, str):
+        figure.add_trace(
+            go.Scatter(
+                x=first.loc[rows, reference].where(first.loc[rows, metric].notna()),
+                y=np.arange(len(rows)),
+                mode="markers",
+                name=f"{reference} (no skill)",
+                marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": MUTED}},
+                hovertemplate=f"{reference} %{{x:.3f}}<extra></extra>",
+            )
+        )
+    elif reference is not None:
+        figure.add_vline(reference, line={"color": MUTED, "dash": "dot"})
+    bounds = ("low", "high") if "low" in first else (f"{metric}_low", f"{metric}_high")
+    for place, (name, table) in enumerate(tables.items()):
+        part = table.set_index("finding").loc[rows]
+        _add_intervals(
+            figure,
+            name,
+            part[[metric, *bounds]].to_numpy(float),
+            np.arange(len(rows)) - _shift(place, len(tables)),
+            place,
+        )
+    for place in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
+        _not_estimable(figure, place)
+    _finish_rows(figure, names)
+    entitle(figure, title)
+    note = "; beside each finding the films with it" if "positives" in first else ""
+    figure.update_xaxes(title=axis + note)
+    return figure
+
+
+def differences(table: pd.DataFrame) -> go.Figure:
+    """Differences in AUROC of one pair of models; filled where they survive correction.
+
+    Args:
+        table: rows of one pair from `comparison.between`.
+    """
+    model, other = table[["model", "other"]].iloc[0]
+    part = table.iloc[::-1]
+    names = ["<b>Mean</b>" if f == "Mean" else label(f) for f in part["finding"]]
+    figure = go.Figure()
+    figure.add_vline(0, line={"color": MUTED, "dash": "dot"})
+    y = np.arange(len(part))
+    clear = (part["p_corrected"] < 0.05).to_numpy()
+    for chosen, text, symbol in (
+        (clear, "corrected p below 0.05", "circle"),
+        (~clear, "not distinguishable", "circle-open"),
+    ):
+        rows = part[chosen]
+        _add_intervals(
+            figure,
+            text,
+            rows[["difference", "low", "high"]].to_numpy(float),
+            y[chosen],
+            0 if symbol == "circle" else 6,
+            symbol=symbol,
+        )
+    for place in np.flatnonzero(part["difference"].isna()):
+        _not_estimable(figure, place)
+    _finish_rows(figure, names)
+    entitle(figure, f"Difference in AUROC: {model} minus {other}")
+    figure.update_xaxes(title=f"right: {model} ranks better; left: {other} does")
+    return figure
+
+
+def published(table: pd.DataFrame) -> go.Figure:
+    """Mean AUROC of our models among published ones, grey where the test films differ.
+
+    Args:
+        table: as `comparison.published` returns it.
+    """
+    table = table.iloc[::-1].reset_index(drop=True)
+    figure = go.Figure()
+    groups = (
+        (table["ours"], "this project", 1, "diamond"),
+        (~table["ours"] & table["comparable"], "published, same test films", 0, "circle"),
+        (~table["ours"] & ~table["comparable"], "published, other test films", None, "circle"),
+    )
+    for chosen, name, colour, symbol in groups:
+        rows = table[chosen]
+        if rows.empty:
+            continue
+        _add_intervals(
+            figure,
+            name,
+            rows[["auroc", "low", "high"]].to_numpy(float),
+            rows.index.to_numpy(),
+            colour,
+            symbol=symbol,
+        )
+    names = []
+    for row in table.itertuples():
+        year = "" if pd.isna(row.year) else f" {row.year}"
+        text = f"{row.source}{year}: {row.split}" + (f"; {row.remark}" if row.remark else "")
+        names.append(
+            text if row.ours or row.comparable else f"<span style='color:#7b8794'>{text}</span>"
+        )
+    _finish_rows(figure, names, height=24)
+    entitle(figure, "Mean AUROC beside published results, with the split of each")
+    figure.update_xaxes(
+        title="mean AUROC over the findings; grey: other test films, not comparable"
+    )
+    return figure
+
+
+def subgroup_gaps(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Gap of every group to the largest of its attribute: AUROC and sensitivity.
+
+    Args:
+        tables: model name -> frame of `subgroups.evaluate`.
+    """
+    panels = {"auroc_gap": "AUROC", "sensitivity_gap": "sensitivity at the threshold"}
+    figure = make_subplots(1, 2, subplot_titles=list(panels.values()), horizontal_spacing=0.04)
+    first = next(iter(tables.values())).query("finding == 'Mean'")
+    # The largest group of an attribute comes first in the table.
+    reference = first.groupby("attribute", sort=False)["group"].first()
+    shown = first[first["group"] != first["attribute"].map(reference)].iloc[::-1]
+    names = [
+        f"{row.group} − {reference[row.attribute]} ({row.films:,} films)"
+        for row in shown.itertuples()
+    ]
+    for place, (name, table) in enumerate(tables.items()):
+        means = table[table["finding"] == "Mean"].set_index(["attribute", "group"])
+        part = means.loc[list(zip(shown["attribute"], shown["group"], strict=True))]
+        for column, measure in enumerate(panels, start=1):
+            _add_intervals(
+                figure,
+                name,
+                part[[measure, f"{measure}_low", f"{measure}_high"]].to_numpy(float),
+                np.arange(len(shown)) - _shift(place, len(tables)),
+                place,
+                row=1,
+                col=column,
+                showlegend=column == 1,
+            )
+            for missing in np.flatnonzero(part[measure].isna()):
+                _not_estimable(figure, missing, row=1, col=column)
+    figure.add_vline(0, line={"color": MUTED, "dash": "dot"})
+    _finish_rows(figure, names)
+    figure.update_yaxes(showticklabels=False, col=2)
+    figure.update_xaxes(title="gap, mean over the findings")
+    figure.update_layout(legend={"y": -0.28, "yanchor": "top", "x": 0, "xanchor": "left"})
+    entitle(figure, "Gaps between groups of patients and films")
+    return figure
+
+
+def adjudicated(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """AUROC against radiologists (filled) and against text mining (open), same films.
+
+    Args:
+        tables: model name -> frame of `adjudicated.evaluate`.
+    """
+    first = next(iter(tables.values())).iloc[::-1]
+    figure = go.Figure()
+    figure.add_vline(0.5, line={"color": MUTED, "dash": "dot"})
+    for place, (name, table) in enumerate(tables.items()):
+        rows = table.iloc[::-1]
+        y = np.arange(len(rows)) - _shift(place, len(tables))
+        for prefix, text, suffix in (("", "radiologists", ""), ("mined_", "text mining", "-open")):
+            columns = [f"{prefix}auroc", f"{prefix}low", f"{prefix}high"]
+            _add_intervals(
+                figure,
+                f"{name}, against {text}",
+                rows[columns].to_numpy(float),
+                y - (0.08 if prefix else 0),
+                place,
+                symbol=SYMBOLS[place % 7] + suffix,
+            )
+    for place in np.flatnonzero(first["auroc"].isna()):
+        _not_estimable(figure, place)
+    names = [f"{row.label} ({row.positives:,} of {row.films:,})" for row in first.itertuples()]
+    _finish_rows(figure, names, height=70)
+    entitle(figure, "AUROC against labels that radiologists agreed on")
+    figure.update_xaxes(title="AUROC; beside each label its films, by the radiologists")
+    return figure
+
+
+def predicted_versus_actual(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """How often each finding was labelled, beside the mean score of each model.
+
+    Args:
+        tables: model name -> frame of `evaluation.predicted_versus_actual`.
+    """
+    first = next(iter(tables.values())).sort_values("dx")
+    names = [label(finding) for finding in first["label"]]
+    figure = go.Figure(
+        go.Scatter(
+            x=first["dx"],
+            y=names,
+            mode="markers",
+            name="labelled",
+            marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": INK}},
+            hovertemplate="labelled in %{x:.2f} % of films<extra></extra>",
+        )
+    )
+    for place, (name, table) in enumerate(tables.items()):
+        table = table.set_index("label").loc[first["label"]]
+        figure.add_trace(
+            go.Scatter(
+                x=table["pdx"],
+                y=names,
+                mode="markers",
+                name=f"mean score, {name}",
+                marker={
+                    "color": PALETTE[place % 7],
+                    "symbol": SYMBOLS[place % 7],
+                    "size": 10,
+                },
+                hovertemplate=f"mean score %{{x:.2f}} %<extra>{name}</extra>",
+            )
+        )
+    entitle(figure, "Predicted versus actual: mean score and rate of diagnosis")
+    figure.update_layout(
+        height=560,
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+    # Rates from 0.1 % to 20 %: on a linear axis the rare findings would lie on each other.
+    figure.update_xaxes(
+        type="log",
+        title="percent of films (logarithmic)",
+        tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
+    )
+    return figure
+
+
+def _curve_grid(
+    curves: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame],
+    metric: str,
+    *,
+    x: tuple[str, str],
+    y: tuple[str, str],
+    corner: str,
+) -> go.Figure:
+    """A panel per finding with one curve per model and its metric in a corner."""
+    figure = finding_grid()
+    for place, finding in enumerate(FINDINGS):
+        where = {"row": place // 5 + 1, "col": place % 5 + 1}
+        lines = []
+        for colour, (name, curve) in enumerate(curves.items()):
+            part = curve[curve["finding"] == finding]
+            if part.empty:
+                lines.append("not estimable")
+                continue
+            value = tables[name].set_index("finding").loc[finding, metric]
+            lines.append(f"<span style='color:{PALETTE[colour % 7]}'>{value:.3f}</span>")
+            figure.add_trace(
+                go.Scatter(
+                    x=part[x[0]].round(4),
+                    y=part[y[0]].round(4),
+                    customdata=part["threshold"].round(4),
+                    legendgroup=name,
+                    showlegend=False,
+                    line={"color": PALETTE[colour % 7], "width": 2},
+                    hovertemplate=f"{x[1]} %{{x:.2f}}<br>{y[1]} %{{y:.2f}}"
+                    f"<br>threshold %{{customdata:.3g}}<extra>{name}</extra>",
+                ),
+                **where,
+            )
+        figure.add_annotation(
+            text="<br>".join(dict.fromkeys(lines)),
+            x=0.98,
+            y=0.04 if corner == "bottom" else 0.98,
+            xanchor="right",
+            yanchor=corner,
+            showarrow=False,
+            align="right",
+            font={"size": 12},
+            **where,
+        )
+    means = {n: t.set_index("finding").loc["Mean", metric] for n, t in tables.items()}
+    series_legend(figure, {n: f"{n}: mean {number(value)}" for n, value in means.items()})
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(range=[0, 1.01], tickvals=[0, 0.5, 1])
+    outer_titles(figure, x[1], y[1])
+    return figure
+
+
+def _add_intervals(
+    figure: go.Figure,
+    name: str,
+    values: np.ndarray,
+    y: np.ndarray,
+    colour: int | None,
+    *,
+    symbol: str | None = None,
+    showlegend: bool = True,
+    **where,
+) -> None:
+    """Points with their intervals; `values` is (points, 3): value, low, high."""
+    value, low, high = values.T
+    paint = "#9aa5b1" if colour is None else PALETTE[colour % 7]
+    figure.add_trace(
+        go.Scatter(
+            x=value,
+            y=y,
+            mode="markers",
+            name=name,
+            legendgroup=name,
+            showlegend=showlegend,
+            marker={
+                "color": paint,
+                "symbol": symbol or SYMBOLS[(colour or 0) % 7],
+                "size": 9,
+                "line": {"width": 1.5, "color": paint},
+            },
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": high - value,
+                "arrayminus": value - low,
+                "thickness": 1.5,
+                "width": 0,
+            },
+            customdata=[[number(a), number(b)] for a, b in zip(low, high, strict=True)],
+            hovertemplate="%{x:.3f} (%{customdata[0]} to %{customdata[1]})"
+            f"<extra>{name}</extra>",
+        ),
+        **where,
+    )
+
+
+def _finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -> None:
+    """Name the rows, and give the figure the height that they need."""
+    figure.update_yaxes(
+        tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.7, len(names) - 0.3]
+    )
+    figure.update_layout(
+        height=190 + height * len(names),
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+
+
+def _not_estimable(figure: go.Figure, place: int, **where) -> None:
+    """Say in a row that there is nothing to draw."""
+    axis = where.get("col", 1)
+    figure.add_annotation(
+        text="not estimable",
+        x=0.01,
+        xref="x domain" if axis == 1 else f"x{axis} domain",
+        yref="y" if axis == 1 else f"y{axis}",
+        xanchor="left",
+        y=int(place),
+        showarrow=False,
+        font={"color": MUTED, "size": 12},
+    )
+
+
+def _shift(place: int, of: int) -> float:
+    """How far a series lies below its row's middle, so that series do not cover each other."""
+    return 0.5 * ((place + 0.5) / of - 0.5)

@@ -1,0 +1,211 @@
+"""Figures of where models look: films with heatmaps and boxes, hits against baselines."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.colors
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from cxr import films
+from cxr.figures.panels import SYMBOLS, entitle
+from cxr.figures.style import MUTED, PALETTE, label
+
+# Side of a film in a gallery, in pixels: enough to see, small enough for a notebook.
+_SIDE = 160
+
+
+def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
+    """One measure of localisation per finding, all methods side by side.
+
+    Args:
+        table: as `localisation.summarise` returns it.
+        measure: one of its measures.
+    """
+    table = table[table["measure"] == measure]
+    if table.empty:
+        return _without_boxes()
+    sizes = table.drop_duplicates("finding").set_index("finding")["cases"]
+    rows = ["All", *sizes.drop("All").sort_values().index]
+    methods = table["method"].unique()
+    figure = go.Figure()
+    for place, method in enumerate(methods):
+        part = table[table["method"] == method].set_index("finding").loc[rows]
+        figure.add_trace(
+            go.Scatter(
+                x=part["value"],
+                y=np.arange(len(rows)) - 0.6 * ((place + 0.5) / len(methods) - 0.5),
+                mode="markers",
+                name=method,
+                marker={"color": PALETTE[place % 7], "symbol": SYMBOLS[place % 7], "size": 9},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": part["high"] - part["value"],
+                    "arrayminus": part["value"] - part["low"],
+                    "thickness": 1.5,
+                    "width": 0,
+                },
+                hovertemplate=f"%{{x:.3f}}<extra>{method}</extra>",
+            )
+        )
+    names = [f"<b>All</b> ({sizes['All']:,})"]
+    names += [f"{label(finding)} ({sizes[finding]:,})" for finding in rows[1:]]
+    figure.update_yaxes(
+        tickvals=np.arange(len(rows)), ticktext=names, range=[-0.6, len(rows) - 0.3]
+    )
+    figure.update_xaxes(title=f"share of boxed films: {measure}", range=[-0.02, 1.02])
+    figure.update_layout(
+        height=190 + 42 * len(rows),
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+    entitle(figure, "Does the heatmap's maximum lie in the radiologist's box?")
+    return figure
+
+
+def overlap_curves(table: pd.DataFrame) -> go.Figure:
+    """Share of boxed films found, by the overlap asked for: IoBB and IoU, all findings.
+
+    Args:
+        table: as `localisation.summarise` returns it.
+    """
+    kinds = ("IoBB", "IoU")
+    figure = make_subplots(1, 2, subplot_titles=[f"T({kind})" for kind in kinds])
+    everything = table[table["finding"] == "All"]
+    if everything.empty:
+        return _without_boxes()
+    for place, method in enumerate(everything["method"].unique()):
+        for column, kind in enumerate(kinds, start=1):
+            part = everything[
+                (everything["method"] == method)
+                & everything["measure"].str.startswith(f"{kind} >= ")
+            ]
+            figure.add_trace(
+                go.Scatter(
+                    x=part["measure"].str.split(" >= ").str[1].astype(float),
+                    y=part["value"],
+                    mode="lines+markers",
+                    name=method,
+                    legendgroup=method,
+                    showlegend=column == 1,
+                    line={"color": PALETTE[place % 7]},
+                    marker={"symbol": SYMBOLS[place % 7], "size": 8},
+                    error_y={
+                        "type": "data",
+                        "symmetric": False,
+                        "array": part["high"] - part["value"],
+                        "arrayminus": part["value"] - part["low"],
+                        "thickness": 1,
+                        "width": 0,
+                    },
+                    hovertemplate=f"{kind} of %{{x}} or more: %{{y:.3f}}<extra>{method}</extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(title="overlap asked for", range=[0, 1])
+    figure.update_yaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(title="share of boxed films", col=1)
+    figure.update_layout(legend={"orientation": "h", "y": -0.24, "x": 0})
+    entitle(figure, "Do boxes around the heatmap meet the radiologist's?")
+    return figure
+
+
+def gallery(
+    files: Sequence[Path],
+    captions: Sequence[str],
+    title: str,
+    *,
+    heatmaps: np.ndarray | None = None,
+    boxes: Sequence[np.ndarray] | None = None,
+    columns: int = 6,
+    note: str = "",
+) -> go.Figure:
+    """Films with captions, their heatmaps laid over them, and drawn boxes.
+
+    Args:
+        files: the films'; drawn sharper than a small network sees them.
+        captions: one a film; `<br>` breaks lines.
+        title: of the figure.
+        heatmaps: float (films, rows, columns), 0 to 1.
+        boxes: per film float (n, 4): x, y, width, height in pixels of the 1024-px film.
+        columns: films in a row.
+        note: stands under the title, such as that the films are phantoms.
+    """
+    rows = max(1, -(-len(files) // columns))
+    figure = make_subplots(
+        rows, columns, subplot_titles=list(captions), horizontal_spacing=0.01,
+        vertical_spacing=0.3 / rows,
+    )  # fmt: skip
+    figure.update_annotations(font={"size": 11})
+    for place, file in enumerate(files):
+        where = {"row": place // columns + 1, "col": place % columns + 1}
+        heatmap = None if heatmaps is None else heatmaps[place]
+        figure.add_trace(go.Image(source=_painted(file, heatmap), hoverinfo="skip"), **where)
+        for x, y, width, height in () if boxes is None else boxes[place]:
+            corners = np.array([x, y, x + width, y + height]) * _SIDE / 1024
+            figure.add_shape(
+                type="rect",
+                **dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)),
+                line={"color": "#56B4E9", "width": 2},
+                **where,
+            )
+    if not len(files):
+        figure.add_annotation(
+            text="no such film", showarrow=False, font={"color": MUTED}, x=0.5, y=0.5,
+            xref="paper", yref="paper",
+        )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[-0.5, _SIDE - 0.5])
+    figure.update_yaxes(visible=False, range=[_SIDE - 0.5, -0.5])
+    figure.update_layout(height=140 + 245 * rows)
+    entitle(figure, title, note)
+    figure.update_layout(margin={"l": 10, "r": 10, "b": 10, "t": 150})
+    return figure
+
+
+def _without_boxes() -> go.Figure:
+    """What stands in for a figure of localisation where it cannot be judged."""
+    figure = go.Figure()
+    figure.add_annotation(
+        text="Not estimable: no test film has boxes.",
+        showarrow=False,
+        font={"color": MUTED, "size": 14},
+    )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    entitle(figure, "Localisation")
+    figure.update_layout(height=200)
+    return figure
+
+
+def _painted(file: Path, heatmap: np.ndarray | None) -> str:
+    """A film as a data URI, JPEG, with its heatmap blended in."""
+    with Image.open(file) as film:
+        side = min(_SIDE, *film.size)
+    picture = films.read(file, side)
+    grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    if heatmap is not None:
+        spread = Image.fromarray(heatmap.astype(np.float32))
+        heat = np.asarray(spread.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)).clip(0, 1)
+        shade = np.asarray(grey, dtype=np.float32)[..., None]
+        # The hotter, the less of the film shows through; what is cold stays as it is.
+        colours = _INFERNO[(heat * 255).astype(np.uint8)]
+        weight = 0.6 * heat[..., None]
+        grey = Image.fromarray((shade * (1 - weight) + colours * weight).astype(np.uint8))
+    buffer = io.BytesIO()
+    grey.save(buffer, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+# Plotly's Inferno as 256 colours, float (256, 3), 0 to 255.
+_INFERNO = np.array(
+    [
+        plotly.colors.unlabel_rgb(colour)
+        for colour in plotly.colors.sample_colorscale("Inferno", np.linspace(0, 1, 256).tolist())
+    ]
+)

@@ -1,0 +1,57 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pandas as pd
+import pytest
+
+from cxr import records, shortcuts, sources, splits
+from cxr.config import PROJECT
+
+# A busy machine is no failure; what must be fast is measured in benchmarks/.
+hypothesis.settings.register_profile("cxr", deadline=None)
+hypothesis.settings.load_profile("cxr")
+
+
+@pytest.fixture(scope="session")
+def records_path() -> Path:
+    """NIH's real records, verified; fetched once and kept in `.cache`."""
+    return sources.small_file("records")
+
+
+@pytest.fixture(scope="session")
+def real_records(records_path) -> pd.DataFrame:
+    return records.read(records_path)[0]
+
+
+@pytest.fixture(scope="session")
+def real_boxes() -> pd.DataFrame:
+    return records.read_boxes(sources.small_file("boxes"))
+
+
+@pytest.fixture(scope="session")
+def real_adjudicated() -> pd.DataFrame:
+    return records.read_adjudicated(sources.small_file("adjudicated"))
+
+
+@pytest.fixture(scope="session")
+def real_splits(real_records) -> dict[str, pd.Series]:
+    """The splits "patient", "official" and "original" of the real records."""
+    return splits.every(real_records)[0]
+
+
+@pytest.fixture(scope="session")
+def real_study(real_records, real_splits) -> pd.DataFrame:
+    """What the labels alone score on each of these splits."""
+    return shortcuts.study(real_records, real_splits)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development material, for tests that can only run with it."""
+    folder = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
+    if not (folder / "nih").is_dir():
+        pytest.skip(f"{folder} is absent; it holds films and lists that are not distributed here")
+    return folder
