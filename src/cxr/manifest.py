@@ -1,0 +1,100 @@
+"""What lies in `data/`, where it came from, and the settings that asked for it."""
+
+import contextlib
+import fcntl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from cxr import artifacts
+from cxr.config import Config
+from cxr.errors import InputError
+
+
+def settings(config: Config) -> dict:
+    """The settings that decide which films and records `data/` holds."""
+    if config.images is not None:
+        return {"films": str(config.images)} | _records(config)
+    drawn_by = {"seed": config.seed} if (config.sample or "").isdigit() else {}
+    return {
+        "films": "phantoms" if config.phantoms else "NIH",
+        # first_archive and full differ in how many films are there, not in which they are.
+        "sample": config.sample,
+        "store_size": config.store_size,
+        **drawn_by,
+        **_records(config),
+    }
+
+
+def _records(config: Config) -> dict:
+    return {"records": "NIH" if config.records is None else artifacts.sha256(config.records)}
+
+
+class Manifest:
+    """`data/manifest.json`; every note is saved at once. Safe to use from several threads."""
+
+    def __init__(self, data: Path, wanted: dict):
+        """Open the manifest of `data`; it begins with its first note.
+
+        Args:
+            wanted: settings of this run, see `settings`.
+
+        Raises:
+            InputError: if `data` was made with other settings.
+        """
+        self.path = data / "manifest.json"
+        self._lock = threading.Lock()
+        self._content = {"settings": wanted, "files": {}, "archives": {}}
+        if self.path.exists():
+            self._content = artifacts.read_json(self.path)
+            artifacts.refuse_other_settings(
+                self.path,
+                self._content["settings"],
+                wanted,
+                f"Remove {data} to start over, or choose another folder with CXR_ROOT.",
+            )
+
+    def entry(self, kind: str, name: str) -> dict:
+        """What is known about a file ("files") or an archive ("archives"); {} if nothing."""
+        return self._content[kind].get(name, {})
+
+    def refused(self) -> dict[str, str]:
+        """Films that their archives do not hold whole: name -> reason."""
+        entries = self._content["archives"].values()
+        return {film: why for entry in entries for film, why in entry["refused"].items()}
+
+    def note(self, kind: str, name: str, **facts) -> None:
+        """Keep `facts` about a file or an archive."""
+        with self._lock:
+            self._content[kind][name] = facts
+            artifacts.write_json(self.path, self._content)
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Keep a second process from filling the same folder meanwhile.
+
+    The lock ends with the process, however that ends.
+
+    Raises:
+        InputError: if another process has it, or the folder cannot be written to.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        file = (data / ".lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{data} cannot be written to ({error.strerror or error}); choose another folder "
+            "with CXR_ROOT."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is filling {data} just now; wait for it, or end it."
+            ) from None
+        except OSError:
+            # Some network disks have no locks; what is written there is atomic all the same.
+            pass
+        yield
