@@ -12,7 +12,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab soak bench notebooks lint format preflight environment constraints clean
+.PHONY: help run test lab soak bench accuracy notebooks lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -40,6 +40,9 @@ soak: $(READY) ## long, seeded campaigns: kills, faults, mutated files
 bench: $(READY) ## measure every performance claim; prints the tables
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+accuracy: $(READY) ## train and evaluate on the real films of SHARED_DIR; keeps the numbers
+	$(BIN)/python benchmarks/accuracy/real_films.py
+
 notebooks: $(READY) ## execute the committed notebooks again on the demo
 	$(BIN)/python -m cxr notebooks
 
@@ -59,7 +62,7 @@ environment: $(READY) ## only set up
 # An interpreter without TensorFlow wheels, or without venv, is refused before any download.
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
-	{ echo "cxr: TensorFlow 2.21 needs Python 3.11 to 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -1); install one of them and run, for example, make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	{ echo "cxr: TensorFlow 2.21 needs Python 3.11 to 3.13, but $(PYTHON) is $$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo not installed); install one of them and run, for example, make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	{ echo "cxr: $(PYTHON) has no venv module; install it (on Debian and Ubuntu: apt install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

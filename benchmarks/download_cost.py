@@ -52,7 +52,7 @@ def main() -> None:
     largest = sum(sorted((source.bytes for source in sources.ARCHIVES), reverse=True)[:PARALLEL])
 
     print(f"From {len(contents)} originals, one core of {os.cpu_count()}.\n")
-    print("| films at | a film | all films | disk at the peak | work a film | check a film |")
+    print("| films at | a film | all films | disk at the peak | get a film | check a film |")
     print("|---:" * 6 + "|")
     times = []
     for size in SIZES:

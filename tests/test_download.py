@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -95,6 +96,17 @@ def test_a_film_that_was_lost_brings_its_archive_again(site):
     site.fetch()
     assert site.asked() == ["images_02.tar.gz"]
     assert site.on_disk() == site.films
+
+
+def test_what_a_kill_left_of_archives_goes_once_their_films_are_there(site):
+    # Killed between the last film and the removal of its archive.
+    site.fetch()
+    by_hand(site, "images_01.tar.gz", site.server.files["images_01.tar.gz"])
+    by_hand(site, "images_02.tar.gz.part", b"begun")
+    site.fetch(keep_archives=True)
+    assert len(list((site.config.data / "archives").iterdir())) == 2
+    site.fetch()
+    assert not (site.config.data / "archives").exists()
 
 
 def test_archives_are_kept_on_request_and_used_without_a_server(site):
@@ -549,15 +561,38 @@ def test_killed_at_twenty_moments_of_unpacking(killing_site, tmp_path, seed):
 # A disk that is full ----------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@contextlib.contextmanager
+def small_disk(folder, options):
+    """A disk in memory, mounted at `folder`."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let tests mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_read_only_disk_is_told_and_films_on_it_are_used(site, tmp_path):
+    disk = tmp_path / "disk"
+    with small_disk(disk, "size=8m"):
+        (disk / "films").mkdir()
+        for name, content in site.films.items():
+            (disk / "films" / name).write_bytes(content)
+        remount = ["mount", "-o", "remount,ro", "tmpfs", str(disk)]
+        subprocess.run(remount, check=True, capture_output=True)
+        with pytest.raises(InputError, match=r"cannot be written to \(Read-only file system\)"):
+            site.fetch(root=disk)
+        config = dataclasses.replace(site.config, images=disk / "films")
+        download.take_inventory(config, list(site.films))
+        assert list(download.available(config)) == sorted(site.films)
+
+
 @pytest.mark.parametrize("kilobytes", [40, 120, 160])
 def test_a_small_disk_fills_up_and_a_rerun_on_more_room_completes(site, tmp_path, kilobytes):
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let tests mount a disk")
-    try:
+    with small_disk(disk, f"size={kilobytes}k"):
         # The check beforehand is left out: another program may fill the disk meanwhile.
         with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="No space"):
             patch.setattr(download._Stage, "_check_space", lambda stage, todo: None)
@@ -568,5 +603,3 @@ def test_a_small_disk_fills_up_and_a_rerun_on_more_room_completes(site, tmp_path
         site.fetch(root=disk)
         films = {path.name: path.read_bytes() for path in (disk / "data" / "images").iterdir()}
         assert films == site.films
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

@@ -51,7 +51,7 @@ def test_a_damaged_missing_or_small_film_is_named(tmp_path):
     whole = save(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), tmp_path / "a.png")
     cut = tmp_path / "cut.png"
     cut.write_bytes(whole.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"cut\.png cannot be read"):
+    with pytest.raises(InputError, match=r"cut\.png cannot be used"):
         films.read(cut, 64)
     with pytest.raises(InputError, match="does not exist"):
         films.read(tmp_path / "none.png", 64)

@@ -1,5 +1,6 @@
 """Training at toy size: 64 px drawings whose sign anybody could see."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cxr import artifacts, config, films, models, pipeline, training
+from cxr import artifacts, calibration, config, films, models, pipeline, predict, training
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
@@ -259,3 +260,39 @@ def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
     small = films.prepare(paths, tmp_path, size=32)
     with pytest.raises(InputError, match="the model takes films of 64 px"):
         training.predict(training.load(finished[1]), small, splits["validation"])
+
+
+def test_one_film_gives_a_report_that_says_what_it_is_worth(finished, drawn):
+    splits, paths = drawn
+    film = splits["validation"]["film"].iloc[0]
+    table, notes = predict.report(finished[1], paths[film])
+    saved = pd.read_csv(finished[1] / "validation_scores.csv").iloc[0]
+    for row in table.itertuples():
+        assert row.probability == pytest.approx(saved[row.finding], abs=1e-5)
+    assert table["probability"].is_monotonic_decreasing
+    assert "not a medical device" in notes
+    assert "not recalibrated" in notes
+    with pytest.raises(InputError, match=r"config\.json does not exist"):
+        predict.report(finished[1].parent / "none", paths[film])
+
+
+def test_a_report_uses_the_recalibration_and_thresholds_of_the_run(finished, drawn, tmp_path):
+    splits, paths = drawn
+    film = paths[splits["validation"]["film"].iloc[0]]
+    plain, _ = predict.report(finished[1], film)
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
+    # An intercept of log(3) triples the odds.
+    calibration.save(folder, same.assign(intercept=np.log(3), method="intercept"))
+    cut = plain["probability"].median()
+    pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": cut}).to_csv(
+        folder / "thresholds.csv", index=False
+    )
+    table, notes = predict.report(folder, film)
+    before = plain.set_index("finding")["probability"]
+    after = table.set_index("finding")["probability"][before.index]
+    odds = before / (1 - before)
+    np.testing.assert_allclose(after, 3 * odds / (1 + 3 * odds), rtol=1e-5)
+    assert table.set_index("finding")["reached"].to_dict() == (before >= cut).to_dict()
+    assert "recalibrated on the validation films" in notes

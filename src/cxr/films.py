@@ -3,19 +3,14 @@
 import concurrent.futures
 import hashlib
 import os
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cxr import artifacts, progress
+from cxr import artifacts, png, progress
 from cxr.errors import InputError
-
-# Eight digits of the patient, three of the film.
-NAME = re.compile(r"\d{8}_\d{3}\.png")
 
 # Films in one shard: 17 MB at 128 px, 51 MB at 224, little to lose when interrupted.
 SHARD_FILMS = 1024
@@ -24,40 +19,11 @@ SHARD_FILMS = 1024
 FILTER = "area average (Pillow BOX)"
 
 
-def find(folder: Path, inventory: Path | None = None) -> dict[str, Path]:
-    """Index the films of a folder, flat or in Kaggle's nested layout.
-
-    Args:
-        folder: holds `NNNNNNNN_NNN.png` files at any depth.
-        inventory: the report that 000 wrote; the films that it lists as bad are left out.
-
-    Returns:
-        Film name -> file, sorted by name.
-
-    Raises:
-        InputError: if the folder is missing or holds no film.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"the film folder {folder} does not exist; run 000-data_download first.")
-    found = {path.name: path for path in folder.rglob("*.png") if NAME.fullmatch(path.name)}
-    if not found:
-        raise InputError(
-            f"the film folder {folder} holds no film (NNNNNNNN_NNN.png); run 000-data_download, "
-            "or set CXR_IMAGES to the folder that holds them."
-        )
-    bad = artifacts.read_json(inventory)["bad"] if inventory and Path(inventory).exists() else {}
-    return {film: found[film] for film in sorted(found) if film not in bad}
-
-
 def read(path: Path, size: int) -> np.ndarray:
     """Read a film as 8-bit grey, area-averaged to a square.
 
-    Colour and alpha carry nothing in NIH's films (some are saved as RGBA): colours are
-    weighted to grey (ITU-R 601), alpha is left out. 16-bit greys keep their upper 8 bits.
-
     Args:
-        path: PNG (or any format that Pillow reads), grey, RGB(A), palette or 16-bit.
+        path: PNG, grey, RGB(A), palette or 16-bit; see `png.grey`.
         size: side in pixels, at most the film's own: enlarging adds nothing.
 
     Returns:
@@ -67,24 +33,12 @@ def read(path: Path, size: int) -> np.ndarray:
         InputError: if the file is missing, damaged or smaller than `size`.
     """
     try:
-        with Image.open(path) as image, warnings.catch_warnings():
-            # Pillow warns of transparency given as bytes; alpha is dropped anyway.
-            warnings.simplefilter("ignore", UserWarning)
-            image.load()
-            if image.mode.startswith("I"):
-                # Modes "I;16" and "I": 16 bits in use, scaled as 65535 -> 255.
-                grey = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-            elif image.mode == "P":
-                grey = image.convert("RGBA").convert("RGB").convert("L")
-            elif image.mode == "RGBA":
-                grey = image.convert("RGB").convert("L")
-            else:
-                grey = image.convert("L")
+        grey = png.grey(png.decode(Path(path).read_bytes()))
     except FileNotFoundError:
         raise InputError(f"the film {path} does not exist.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"the film {path} cannot be read ({error}); run 000-data_download again: it lists "
+            f"the film {path} cannot be used ({error}); run 000-data_download again: it lists "
             "damaged films, and later stages leave them out."
         ) from error
     if min(grey.size) < size:

@@ -4,11 +4,15 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
-from keras import layers
-
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.tensors import keras
+
+layers = keras.layers
+
+# Of the running means in batch normalisation. Keras's 0.99 looks back over some 100 steps:
+# on a few thousand films the statistics would trail behind the weights in every epoch.
+_MOMENTUM = 0.9
 
 # Means and standard deviations of ImageNet's colours (0 to 1), which DenseNet's weights
 # were trained with (Keras: `imagenet_utils.preprocess_input`, mode "torch").
@@ -101,6 +105,14 @@ def check(models: tuple[str, ...], weights: str) -> None:
             )
 
 
+def _with_momentum(network: keras.Model) -> keras.Model:
+    """Let the batch normalisation of a ready-made backbone follow its weights faster."""
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = _MOMENTUM
+    return network
+
+
 def _input(image_size: int) -> keras.KerasTensor:
     return keras.Input((image_size, image_size, 1), name="film", dtype="float32")
 
@@ -128,16 +140,18 @@ def _baseline(image_size: int, weights: str | None) -> keras.Model:
     x = _three_channels(x)
     for block, filters in enumerate((8, 16, 32, 64, 128), start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{block}")(x)
-        x = layers.BatchNormalization(synchronized=True, name=f"norm{block}")(x)
+        x = layers.BatchNormalization(momentum=_MOMENTUM, synchronized=True, name=f"norm{block}")(x)
         # Halved four times, then quartered: 128 px end as 2 x 2.
         x = layers.MaxPooling2D(4 if block == 5 else 2, name=f"pool{block}")(x)
-        # The original's dropout rates are not known; these are ours.
-        x = layers.Dropout(0.1, name=f"drop{block}")(x)
+        # The original dropped features here, at a rate that is not known. On 4,184 films of
+        # 64 px a rate of 0.05 validated .01 lower than none (single runs), so the layer is
+        # there, and idle.
+        x = layers.Dropout(0.0, name=f"drop{block}")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(256, activation="relu", name="dense1")(x)
-    x = layers.Dropout(0.3, name="drop6")(x)
+    x = layers.Dropout(0.2, name="drop6")(x)
     x = layers.Dense(512, activation="relu", name="dense2")(x)
-    x = layers.Dropout(0.3, name="drop7")(x)
+    x = layers.Dropout(0.2, name="drop7")(x)
     return keras.Model(film, _probabilities(x), name="baseline")
 
 
@@ -159,7 +173,7 @@ def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None], keras.Mod
         x = layers.Dropout(0.5, name="drop1")(backbone.output)
         x = layers.Dense(512, name="dense")(x)
         x = layers.Dropout(0.5, name="drop2")(x)
-        return keras.Model(film, _probabilities(x), name=name)
+        return _with_momentum(keras.Model(film, _probabilities(x), name=name))
 
     return build
 
@@ -180,11 +194,11 @@ def _densenet121(image_size: int, weights: str | None) -> keras.Model:
         input_shape=(image_size, image_size, 3),
         pooling="avg",
     )
-    return keras.Model(film, _probabilities(backbone.output), name="densenet121")
+    return _with_momentum(keras.Model(film, _probabilities(backbone.output), name="densenet121"))
 
 
 MODELS: dict[str, Entry] = {
-    "baseline": Entry(_baseline, learning_rate=1e-3),
+    "baseline": Entry(_baseline, learning_rate=2e-3),
     "mobilenet": Entry(
         _mobilenet(1.0, "mobilenet"), 3e-4, imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5"
     ),

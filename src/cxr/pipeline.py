@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from cxr import films
+from cxr.tensors import tf
 
 # The original project's augmentation: shifts of a tenth of the side, zoom 0.85 to 1.15,
 # rotation of 5 degrees, and `shear_range=0.1`, which Keras reads as degrees.

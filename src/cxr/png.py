@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -68,6 +69,19 @@ def decode(content: bytes) -> Image.Image:
     return image
 
 
+def grey(image: Image.Image) -> Image.Image:
+    """A film of any mode as 8-bit grey.
+
+    Some of NIH's films are RGBA with three equal colours, so weighting the colours loses
+    nothing; alpha carries nothing. 16-bit greys keep their upper 8 bits.
+    """
+    if image.mode == "L":
+        return image
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    return image.convert("RGBA").convert("RGB").convert("L")
+
+
 def reduce(content: bytes, size: int) -> bytes:
     """A film's PNG, its shorter side reduced to `size` pixels by area averaging, 8-bit grey.
 
@@ -86,14 +100,13 @@ def reduce(content: bytes, size: int) -> bytes:
         return content
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}, not 8-bit")
-    # Some of NIH's films are RGBA with three equal colours: grey loses nothing.
-    grey = image if image.mode == "L" else image.convert("RGB").convert("L")
+    film = grey(image)
     width, height = (round(side * size / min(image.size)) for side in image.size)
     if image.width % width == 0 and image.height % height == 0:
         # The same average as the filter's, for whole factors, in a third of the time.
-        small = grey.reduce((image.width // width, image.height // height))
+        small = film.reduce((image.width // width, image.height // height))
     else:
-        small = grey.resize((width, height), Image.Resampling.BOX)
+        small = film.resize((width, height), Image.Resampling.BOX)
     text = PngImagePlugin.PngInfo()
     for key, value in image.text.items():
         text.add_text(key, value)

@@ -54,7 +54,7 @@ class Bar:
             clock = f"{duration((self.total - self.done) / rate)} left"
         else:
             clock = ""
-        pace = f"{quantity(rate, self.unit)}/s" if rate > 0 else ""
+        pace = f"{quantity(rate, self.unit)}/s" if rate >= 1 else ""
         parts = (f"{self.label:<18}", bar, amount, pace, clock, self.note)
         return "  ".join(part for part in parts if part)
 

@@ -12,16 +12,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
-from cxr import artifacts, films, models, pipeline, progress
+from cxr import artifacts, evaluation, films, models, pipeline, progress
 from cxr.config import NEEDS_GPU, Config
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.tensors import keras, tf
 
 # Training stops when the validation AUROC has not risen for so many epochs.
 PATIENCE = 6
@@ -383,7 +381,7 @@ class _Keeper(keras.callbacks.Callback):
         trained = time.monotonic()
         scores = predict(self.model.network, self._store, self._validation)
         probabilities = scores[list(FINDINGS)].to_numpy()
-        by_finding = auroc(self._targets, probabilities)
+        by_finding = evaluation.auroc(self._targets, probabilities)
         mean = float(np.nanmean(by_finding)) if np.isfinite(by_finding).any() else math.nan
         logs["val_auroc"] = mean
         logs["val_loss"] = _cross_entropy(self._targets, probabilities)
@@ -442,17 +440,6 @@ def _variables(trainee: Trainee) -> dict[str, keras.Variable]:
     """Everything that changes in training: weights, statistics, random states, optimizer."""
     everything = [*trainee.variables, *trainee.optimizer.variables]
     return {f"{number:04d}": variable for number, variable in enumerate(everything)}
-
-
-def auroc(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """AUROC of each finding, float (14,); NaN where a finding has no positive or no negative."""
-    estimable = targets.any(axis=0) & ~targets.all(axis=0) if len(targets) else [False] * 14
-    return np.array(
-        [
-            roc_auc_score(targets[:, column], probabilities[:, column]) if known else math.nan
-            for column, known in enumerate(estimable)
-        ]
-    )
 
 
 def _cross_entropy(targets: np.ndarray, probabilities: np.ndarray) -> float:

@@ -1,0 +1,179 @@
+"""`python -m cxr`: run the notebooks, check the machine, publish, evaluate, predict."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cxr.config import PROFILES, SPLITS, Config, load_config
+from cxr.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse `arguments`, do as told, and return the exit code: 0, or 1 after an error."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.action(options)
+    except InputError as error:
+        print(f"cxr: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cxr: interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cxr",
+        description="Detection of 14 pathologies in chest X-rays. Research software, "
+        "not a medical device.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute the notebooks in order")
+    run.add_argument("--from", dest="first", default="000", metavar="STAGE", help="000 to 300")
+    run.add_argument("--to", dest="last", default="300", metavar="STAGE", help="000 to 300")
+    run.add_argument("--profile", metavar="NAME", help=f"{', '.join(PROFILES)} (or CXR_PROFILE)")
+    run.set_defaults(action=_run)
+
+    preflight = commands.add_parser("preflight", help="name the GPU, its memory, the precision")
+    preflight.add_argument("--profile", metavar="NAME")
+    preflight.set_defaults(action=_preflight)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="evaluate a CSV of any model's scores on the test films of a split"
+    )
+    evaluate.add_argument(
+        "scores",
+        type=Path,
+        metavar="SCORES.csv",
+        help="'Image Index' or 'film', and one "
+        "probability column per finding, in any order, with or without a prefix",
+    )
+    evaluate.add_argument(
+        "--records", type=Path, metavar="CSV", help="NIH's records; fetched where not given"
+    )
+    evaluate.add_argument("--split", choices=SPLITS, help="default: CXR_SPLIT, or patient")
+    evaluate.set_defaults(action=_evaluate)
+
+    predict = commands.add_parser("predict", help="score one film with a trained model")
+    predict.add_argument("film", type=Path, metavar="FILM.png")
+    predict.add_argument("--run", metavar="NAME", help="a folder of runs/; default: the best")
+    predict.add_argument("--profile", metavar="NAME")
+    predict.set_defaults(action=_predict)
+
+    publish = commands.add_parser(
+        "notebooks", help="execute the committed notebooks on the demo and clean them"
+    )
+    publish.set_defaults(action=_publish)
+    return parser
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """The variables that make a kernel load the same configuration."""
+    environment = {"CXR_PROFILE": config.profile, "CXR_ROOT": str(config.root)}
+    # Kernels start in the project's folder, so relative paths must not start anew there.
+    for name in ("records", "images", "split_lists"):
+        if getattr(config, name) is not None:
+            environment[f"CXR_{name.upper()}"] = str(getattr(config, name))
+    for name in ("weights", "sample"):
+        value = getattr(config, name)
+        if value is not None and Path(value).is_file():
+            environment[f"CXR_{name.upper()}"] = str(Path(value).resolve())
+    return environment
+
+
+def _run(options: argparse.Namespace) -> int:
+    from cxr import notebooks
+
+    config = load_config(profile=options.profile)
+    names = notebooks.stages(options.first, options.last)
+    print(f"Profile {config.profile}; artifacts go to {config.root}.", flush=True)
+    if "200" in names:
+        # Before hours of download, not after them.
+        _preflight(options)
+    try:
+        notebooks.execute(config, names, _environment(config))
+    except notebooks.CellError as error:
+        print(f"cxr: {error}", file=sys.stderr)
+        return 1
+    print(f"Executed notebooks and the log lie in {config.runs / 'notebooks'}.")
+    return 0
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from cxr import training
+
+    print(training.preflight(load_config(profile=options.profile)), flush=True)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import dataclasses
+
+    from cxr import artifacts, external, notebooks, records, sources, splits
+
+    config = load_config()
+    changes = {"split": options.split, "records": options.records}
+    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
+    path = config.records or sources.small_file("records")
+    frame, _ = records.read(path)
+    split = splits.make(
+        frame,
+        config.split,
+        min_combination=config.min_combination,
+        seed=config.seed,
+        lists=config.split_lists,
+    )
+    try:
+        agreed = records.read_adjudicated(sources.small_file("adjudicated"))
+    except InputError:
+        agreed = None
+    evaluated = external.evaluate_scores(
+        options.scores,
+        frame,
+        split,
+        config.presentation,
+        split_name=config.split,
+        provenance=f"{notebooks.provenance(config)}  records {artifacts.sha256(path)[:12]}",
+        agreed=agreed,
+        replicates=config.replicates,
+        seed=config.seed,
+    )
+    print(evaluated)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from cxr import artifacts, predict
+
+    config = load_config(profile=options.profile)
+    if options.run:
+        folder = config.runs / options.run
+    else:
+        records = [artifacts.read_json(path) for path in sorted(config.runs.glob("*/config.json"))]
+        finished = [record for record in records if record["finished"]]
+        if not finished:
+            raise InputError(f"{config.runs} holds no trained model; run 200-modeling first.")
+        best = max(finished, key=lambda record: record["validation_auroc"] or 0)
+        folder = config.runs / best["name"]
+    table, notes = predict.report(folder, options.film)
+    print(f"{options.film}, scored by {folder.name}\n")
+    print(table.round(3).to_string(index=False))
+    print(f"\n{notes}")
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from cxr import notebooks
+
+    config = load_config({}, profile="demo")
+    try:
+        notebooks.publish(config, _environment(config))
+    except notebooks.CellError as error:
+        print(f"cxr: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Scores of films: made once per run, read back, and matched with the films' records."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+
+
+def once(folder: Path, frame: pd.DataFrame, score: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    """Score the test films with a run's model, or read what an earlier call saved.
+
+    The test set is scored once per run: `test_scores.csv` is made with the model and the
+    films that `test_scores.json` names, and never with others.
+
+    Args:
+        folder: the run's folder, which holds `model.keras`.
+        frame: the test films, with `film` and `patient_id`.
+        score: makes the scores when called as `score(folder, frame=frame)`.
+
+    Returns:
+        `film`, `patient_id` and one probability per finding, rows as in `frame`.
+
+    Raises:
+        InputError: if there are no films or no model, or the saved scores are of others.
+    """
+    path, model = folder / "test_scores.csv", folder / "model.keras"
+    if not model.exists():
+        raise InputError(f"{model} does not exist; run 200-modeling first.")
+    if frame.empty:
+        raise InputError(
+            "no test film is present; run 000-data_download again, or set CXR_IMAGES to the "
+            "folder that holds them."
+        )
+    settings = {
+        "films": len(frame),
+        "film_checksum": artifacts.fingerprint(frame["film"]),
+        "model_checksum": artifacts.sha256(model),
+    }
+    if path.exists():
+        artifacts.refuse_other_settings(
+            path,
+            artifacts.read_json(path.with_suffix(".json")),
+            settings,
+            f"Remove {path} to score the test set again.",
+        )
+    else:
+        made = score(folder, frame=frame)
+        # The sidecar comes first: scores without it would be read as somebody else's.
+        artifacts.write_json(path.with_suffix(".json"), settings)
+        artifacts.write_csv(path, made)
+    # Read back also what was just made: the first visit then sees the same digits as others.
+    return read(path).set_index("film").loc[frame["film"]].reset_index()
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a run's scores.
+
+    Returns:
+        `film`, `patient_id` and one probability per finding.
+
+    Raises:
+        InputError: if the file is missing, incomplete, or holds what is not a probability.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run 200-modeling first.") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not a readable CSV file ({error}).") from None
+    columns = ["film", "patient_id", *FINDINGS]
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}.")
+    values = frame[list(FINDINGS)].to_numpy(dtype=float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"{path} holds scores outside 0 to 1, or empty ones; make it anew.")
+    if frame["film"].duplicated().any():
+        raise InputError(f"{path} holds {int(frame['film'].duplicated().sum()):,} film(s) twice.")
+    return frame[columns]
+
+
+def pair(
+    scores: Mapping[str, pd.DataFrame], records: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Put scores of the same films beside their records, by film name.
+
+    Args:
+        scores: run name -> `film` and one column per finding; the same films in each.
+        records: `film`, `patient_id`, findings; may hold more films.
+
+    Returns:
+        The records of these films, and the scores by run, all with the film names as
+        index, in the order of `records`.
+
+    Raises:
+        InputError: if a film has no record, or the runs scored different films.
+    """
+    records = records.set_index("film")
+    paired, first = {}, None
+    for name, frame in scores.items():
+        frame = frame.set_index("film")
+        unknown = frame.index.difference(records.index)
+        if len(unknown):
+            raise InputError(
+                f"{len(unknown):,} of {len(frame):,} films that {name} scored are not among "
+                f"these, such as {unknown[0]}; the run belongs to another split or other films."
+            )
+        films = records.index[records.index.isin(frame.index)]
+        first = films if first is None else first
+        if not films.equals(first):
+            raise InputError(
+                f"{name} scored {len(films):,} films, another run {len(first):,} films or other "
+                "ones; runs are compared on the same films only."
+            )
+        paired[name] = frame.loc[films, [f for f in FINDINGS if f in frame]]
+    return records.loc[first], paired

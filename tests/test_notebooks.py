@@ -1,0 +1,260 @@
+"""All four notebooks, executed on a tiny demo; and the shape of the committed ones."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+
+from cxr import config, notebooks
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+
+COMMITTED = [config.PROJECT / name for name in notebooks.STAGES.values()]
+
+
+def run(root, *arguments, **variables):
+    """Run `python -m cxr` as a user would, on a tiny demo below `root`."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("CXR_")}
+    environment |= {
+        "CXR_ROOT": str(root),
+        "CXR_SAMPLE": "150",
+        "CXR_EPOCHS": "2",
+        "CXR_REPLICATES": "100",
+        **variables,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "cxr", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo")
+    answer = run(root, "run")
+    assert answer.returncode == 0, answer.stderr
+    return root
+
+
+def texts(path):
+    """Everything that a notebook's cells printed or showed as text."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(
+        output.get("text", "") or str(output.get("data", {}).get("text/plain", ""))
+        for output in outputs
+    )
+
+
+@pytest.mark.slow
+def test_one_command_leads_from_nothing_to_scored_models(executed):
+    for name in ("train", "validation", "test"):
+        frame = pd.read_csv(executed / "subset" / f"{name}.csv")
+        assert {"film", "patient_id", *FINDINGS} <= set(frame.columns)
+    for model in ("baseline", "mobilenet_small"):
+        run_folder = executed / "runs" / f"{model}-patient"
+        for file in ("config.json", "model.keras", "history.csv", "test_scores.csv"):
+            assert (run_folder / file).exists(), file
+        table = pd.read_csv(executed / f"presentation/tables/auroc_{model}-patient.csv")
+        assert list(table.columns[:4]) == ["finding", "auroc", "low", "high"]
+        assert table["finding"].iloc[-1] == "Mean"
+    log = (executed / "runs/notebooks/run.log").read_text()
+    for name in notebooks.STAGES.values():
+        assert f"{name}  done" in log
+
+
+@pytest.mark.slow
+def test_notebook_100_shows_the_numbers_of_the_real_records(executed):
+    shown = texts(executed / "runs/notebooks" / notebooks.STAGES["100"])
+    for number in ("112,120", "30,805", "836", "109,577", "53,692", "32,874", "23,011", "77.2"):
+        assert number in shown, number
+
+
+@pytest.mark.slow
+def test_the_patients_of_the_splits_are_disjoint(executed):
+    patients = [
+        set(pd.read_csv(executed / "subset" / f"{name}.csv")["patient_id"])
+        for name in ("train", "validation", "test")
+    ]
+    assert not patients[0] & patients[1]
+    assert not patients[0] & patients[2]
+    assert not patients[1] & patients[2]
+
+
+@pytest.mark.slow
+def test_a_second_run_reuses_what_the_first_finished(executed):
+    model = executed / "runs/baseline-patient/model.keras"
+    scores = executed / "runs/baseline-patient/test_scores.csv"
+    stamps = model.stat().st_mtime_ns, scores.stat().st_mtime_ns
+    answer = run(executed, "run", "--from", "200")
+    assert answer.returncode == 0, answer.stderr
+    assert (model.stat().st_mtime_ns, scores.stat().st_mtime_ns) == stamps
+
+
+@pytest.mark.slow
+def test_scores_of_any_model_can_be_evaluated(executed, tmp_path):
+    scores = executed / "runs/baseline-patient/test_scores.csv"
+    answer = run(tmp_path, "evaluate", str(scores), "--split", "patient")
+    assert answer.returncode == 0, answer.stderr
+    ours = pd.read_csv(executed / "presentation/tables/auroc_baseline-patient.csv")
+    theirs = pd.read_csv(tmp_path / "presentation/tables/auroc_test_scores.csv")
+    assert theirs["auroc"].to_numpy() == pytest.approx(ours["auroc"].to_numpy(), nan_ok=True)
+    assert "not a medical device" in answer.stdout
+
+
+@pytest.mark.slow
+def test_one_film_is_scored_from_the_command_line(executed):
+    film = min((executed / "data/images").glob("*.png"))
+    answer = run(executed, "predict", str(film))
+    assert answer.returncode == 0, answer.stderr
+    assert "knows nothing of real films" in answer.stdout
+    assert "recalibrated on the validation films" in answer.stdout
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_and_both_are_named(executed):
+    answer = run(executed, "run", "--from", "100", "--to", "100", CXR_SPLIT="official")
+    assert answer.returncode == 1
+    assert "patient" in answer.stderr
+    assert "official" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_before_its_time_says_which_one_comes_first(tmp_path):
+    for stage, words in (("100", "000"), ("200", "000"), ("300", "000")):
+        answer = run(tmp_path / stage, "run", "--from", stage, "--to", stage)
+        assert answer.returncode == 1
+        assert f"run {words}" in answer.stderr or f"notebook {words}" in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_the_command_line_refuses_bad_settings_in_one_sentence(tmp_path):
+    for variables, words in (
+        ({"CXR_PROFILE": "big"}, "unknown profile 'big'"),
+        ({"CXR_EPOCS": "3"}, "unknown variable CXR_EPOCS"),
+        ({"CXR_MODELS": "resnet"}, "unknown model 'resnet'"),
+    ):
+        answer = run(tmp_path, "run", **variables)
+        assert answer.returncode == 1
+        assert words in answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_unwritable_root_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    answer = run(tmp_path / "file" / "below", "run", "--to", "000")
+    assert answer.returncode == 1
+    assert "cannot be written" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_help_answers_without_tensorflow():
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cxr", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "run" in answer.stdout
+    assert "tensorflow" not in answer.stderr
+    assert "pandas" not in answer.stderr
+
+
+def test_stages_are_chosen_in_order():
+    assert notebooks.stages() == ["000", "100", "200", "300"]
+    assert notebooks.stages("100", "200") == ["100", "200"]
+    with pytest.raises(InputError, match="unknown stage '400'"):
+        notebooks.stages("400")
+    with pytest.raises(InputError, match="no stage from 300 to 100"):
+        notebooks.stages("300", "100")
+
+
+def write(path, *cells):
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+
+
+def toy(tmp_path, monkeypatch, source):
+    """A project with one notebook that holds one code cell."""
+    monkeypatch.setattr(notebooks, "STAGES", {"000": "toy.ipynb"})
+    write(tmp_path / "toy.ipynb", nbformat.v4.new_code_cell(source, id="only"))
+    chosen = config.load_config({}, root=tmp_path / "root")
+    notebooks.execute(chosen, ["000"], {}, folder=tmp_path)
+    return tmp_path / "root/runs/notebooks/toy.ipynb"
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_named_with_its_own_error(tmp_path, monkeypatch):
+    with pytest.raises(notebooks.CellError) as caught:
+        toy(tmp_path, monkeypatch, "films = 0\n1 / films")
+    assert "toy.ipynb, code cell 1 failed" in str(caught.value)
+    assert "ZeroDivisionError: division by zero" in str(caught.value)
+    saved = tmp_path / "root/runs/notebooks/toy.ipynb"
+    assert "ZeroDivisionError" in saved.read_text()
+    assert "ZeroDivisionError" in (saved.parent / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_bad_input_inside_a_notebook_is_one_sentence(tmp_path, monkeypatch):
+    source = "from cxr.errors import InputError\nraise InputError('no films in data/; run 000.')"
+    with pytest.raises(notebooks.CellError) as caught:
+        toy(tmp_path, monkeypatch, source)
+    assert str(caught.value) == "toy.ipynb, code cell 1: no films in data/; run 000."
+
+
+def test_faults_of_a_notebook_are_found(tmp_path):
+    title = nbformat.v4.new_markdown_cell("# Title", id="title")
+    cell = nbformat.v4.new_code_cell("1", execution_count=1, id="cell")
+    path = tmp_path / "n.ipynb"
+    write(path, title, cell)
+    assert notebooks.faults(path) == []
+    second = nbformat.v4.new_code_cell("def f():\n    pass", execution_count=7, id="second")
+    second.outputs = [nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])]
+    second.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="noise"))
+    write(path, cell, second)
+    assert [fault.split(",")[0] for fault in notebooks.faults(path)] == [
+        "the first cell is not a title",
+        "cells are numbered [1",
+        "code cell 2 defines a function or class",
+        "code cell 2 holds an error",
+        "code cell 2 wrote to standard error",
+    ]
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_the_committed_notebooks_are_publishable(path):
+    assert notebooks.faults(path) == []
+    notebook = nbformat.read(path, as_version=4)
+    # Executed on the demo, on no particular machine, at no particular commit.
+    text = json.dumps(notebook)
+    assert "phantom" in text
+    assert str(config.PROJECT) not in text
+    assert "/root/" not in text
+    for number, cell in enumerate(notebook.cells):
+        assert not cell.id.isdecimal(), f"cell {number} needs a name"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_every_figure_can_be_drawn_everywhere(path):
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    figures = [
+        output.data
+        for output in outputs
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+    assert figures or path.name.startswith("000")
+    for data in figures:
+        # plotly's own format for JupyterLab and VS Code, HTML for everything else.
+        assert "Plotly.newPlot" in data["text/html"]
+        assert "https://cdn.plot.ly/plotly-" in data["text/html"]
+        assert 'role="img" aria-label="' in data["text/html"]
