@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from cxr import config, notebooks
+from cxr import config, download, notebooks
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
@@ -148,6 +150,84 @@ def test_the_command_line_refuses_bad_settings_in_one_sentence(tmp_path):
         assert words in answer.stderr
         assert "Traceback" not in answer.stderr
         assert not list(tmp_path.iterdir())
+
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+ROW = "00000001_000.png,Mass,0,1,57,M,PA,2682,2749,0.143,0.143"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "empty"),
+        ([HEADER.replace("Patient ID,", ""), ROW.replace(",1,57", ",57")], "patient_id is missing"),
+        ([HEADER, ROW.replace("Mass", "Masses")], "Masses"),
+        ([HEADER, ROW, ROW], "00000001_000.png"),
+    ],
+    ids=["empty", "a column is missing", "unknown finding", "duplicated film"],
+)
+def test_bad_records_are_refused_in_one_sentence(tmp_path, lines, words):
+    path = tmp_path / "records.csv"
+    path.write_text("\n".join(lines))
+    (tmp_path / "films").mkdir()
+    answer = run(
+        tmp_path / "root",
+        "run",
+        "--to",
+        "000",
+        CXR_RECORDS=str(path),
+        CXR_IMAGES=str(tmp_path / "films"),
+    )
+    assert answer.returncode == 1
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "root/data/records.csv").exists()
+
+
+def folder_of(kind, folder):
+    """A folder of films with something wrong about it."""
+    folder.mkdir()
+    if kind == "others":
+        Image.new("L", (64, 64), 100).save(folder / "99999999_000.png")
+    if kind == "cut":
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+        for name in ("00000001_000.png", "00000001_001.png"):
+            Image.fromarray(noise).save(folder / name)
+        whole = (folder / "00000001_001.png").read_bytes()
+        (folder / "00000001_001.png").write_bytes(whole[:2000])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "words"), [("empty", "no film"), ("others", "none of")])
+def test_a_folder_without_the_films_is_refused_in_one_sentence(tmp_path, kind, words):
+    folder = folder_of(kind, tmp_path / "films")
+    answer = run(tmp_path / "root", "run", "--to", "000", CXR_IMAGES=str(folder))
+    assert answer.returncode == 1
+    assert words in answer.stderr.lower()
+    assert str(folder) in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_a_cut_off_film_is_listed_by_name_and_left_out(tmp_path):
+    folder = folder_of("cut", tmp_path / "films")
+    answer = run(tmp_path / "root", "run", "--to", "000", CXR_IMAGES=str(folder))
+    assert answer.returncode == 0, answer.stderr
+    assert "00000001_001.png" in (tmp_path / "root/data/inventory.json").read_text()
+    chosen = config.load_config({}, root=tmp_path / "root", images=folder)
+    assert list(download.available(chosen)) == ["00000001_000.png"]
+
+
+def test_missing_records_or_films_are_named(tmp_path):
+    for variable in ("CXR_RECORDS", "CXR_IMAGES"):
+        answer = run(tmp_path, "run", "--to", "000", **{variable: str(tmp_path / "none")})
+        assert answer.returncode == 1
+        assert f"{variable}={tmp_path / 'none'} does not exist" in answer.stderr
 
 
 def test_an_unwritable_root_is_named(tmp_path):

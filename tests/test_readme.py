@@ -5,7 +5,6 @@ import json
 import re
 
 import pandas as pd
-import pytest
 
 from cxr import config, notebooks
 
@@ -53,5 +52,5 @@ def test_the_results_table_says_what_was_measured():
         assert f"{run['test_films']:,} test films of {run['test_patients']:,} patients" in README
         for row in table.itertuples():
             cell = f"{row.auroc:.3f} ({row.low:.3f} to {row.high:.3f})"
-            if row.auroc == pytest.approx(row.auroc) and row.low == row.low:
+            if not pd.isna(row.low):
                 assert cell in README, (run["run"], row.finding)

@@ -53,8 +53,10 @@ def main() -> int:
     for model in config.models:
         name = config.run_name(model)
         run = artifacts.read_json(config.runs / name / "config.json")
-        scores = scoring.read(config.runs / name / "test_scores.csv")
-        truth, scores = scoring.match(scores[scores["film"].isin(block["film"])], block)
+        scored = scoring.read(config.runs / name / "test_scores.csv")
+        scored = scored[scored["film"].isin(block["film"])]
+        truth, scores = scoring.pair({name: scored}, block[block["film"].isin(scored["film"])])
+        scores = scores[name]
         table = evaluation.auroc_by_finding(
             truth[list(FINDINGS)],
             scores,

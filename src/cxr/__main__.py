@@ -164,14 +164,18 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
+    import tempfile
+
     from cxr import notebooks
 
-    config = load_config({}, profile="demo")
-    try:
-        notebooks.publish(config, _environment(config))
-    except notebooks.CellError as error:
-        print(f"cxr: {error}", file=sys.stderr)
-        return 1
+    # A root of its own, made and removed: what a reader sees was all done in this run.
+    with tempfile.TemporaryDirectory() as root:
+        config = load_config({}, profile="demo", root=Path(root))
+        try:
+            notebooks.publish(config, _environment(config))
+        except notebooks.CellError as error:
+            print(f"cxr: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -161,7 +161,7 @@ def publish(config: Config, environment: dict[str, str]) -> None:
     execute(config, list(STAGES), environment)
     for name in STAGES.values():
         notebook = nbformat.read(config.runs / "notebooks" / name, as_version=4)
-        artifacts.write_text(PROJECT / name, nbformat.writes(clean(notebook)) + "\n")
+        artifacts.write_text(PROJECT / name, nbformat.writes(clean(notebook, config.root)) + "\n")
 
 
 # Durations, rates and the commit are true of one run only.
@@ -172,17 +172,17 @@ _VOLATILE = (
 )
 
 
-def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Take out run times, the commit, this machine's paths and execution metadata."""
+def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
+    """Take out run times, the commit, the paths below `root` and execution metadata."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             if output.get("metadata"):
                 output.metadata.clear()
             if "text" in output:
-                output.text = _mask(output.text)
+                output.text = _mask(output.text, root)
             if "text/plain" in output.get("data", {}):
-                output.data["text/plain"] = _mask(output.data["text/plain"])
+                output.data["text/plain"] = _mask(output.data["text/plain"], root)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata = nbformat.from_dict(
         {
@@ -193,8 +193,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def _mask(text: str) -> str:
-    text = text.replace(str(PROJECT), "<project>")
+def _mask(text: str, root: Path) -> str:
+    text = text.replace(str(root), "demo").replace(str(PROJECT), "<project>")
     for pattern, replacement in _VOLATILE:
         text = pattern.sub(replacement, text)
     return text

@@ -93,10 +93,10 @@ def strategy() -> tf.distribute.Strategy:
 
 
 def take_part(splits: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> pd.DataFrame:
-    """How many films and patients of each split are present.
+    """How many films and patients of each split are present, train first.
 
     Raises:
-        InputError: if none of the split's films is.
+        InputError: if no training film is.
     """
     rows = []
     for name, frame in splits.items():
@@ -114,12 +114,16 @@ def take_part(splits: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> 
             }
         )
     table = pd.DataFrame(rows)
-    if not table["films_present"].any():
-        raise InputError(
-            f"none of the {table['films_in_split'].sum():,} films of the split is present; run "
-            "000-data_download again, or set CXR_IMAGES to the folder that holds them."
-        )
+    if not rows[0]["films_present"]:
+        raise _no_training_films(rows[0]["films_in_split"])
     return table
+
+
+def _no_training_films(wanted: int) -> InputError:
+    return InputError(
+        f"none of the {wanted:,} training films is present; run 000-data_download again, or set "
+        "CXR_IMAGES to the folder that holds them."
+    )
 
 
 class Trainee(keras.Model):
@@ -177,10 +181,7 @@ def run(
         for name in ("train", "validation")
     )
     if train.empty:
-        raise InputError(
-            f"none of the {len(splits['train']):,} training films is present; run 000 again, or "
-            "set CXR_IMAGES to the folder that holds them."
-        )
+        raise _no_training_films(len(splits["train"]))
     folder = config.runs / config.run_name(model)
     settings = {
         "model": model,
