@@ -349,6 +349,7 @@ def _curve_grid(
             lines.append(f"<span style='color:{PALETTE[colour % 7]}'>{value:.3f}</span>")
             figure.add_trace(
                 go.Scatter(
+                    mode="lines",  # plotly marks the points of short lines otherwise
                     x=part[x[0]].round(4),
                     y=part[y[0]].round(4),
                     customdata=part["threshold"].round(4),
