@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from cxr import config, notebooks
+from cxr import config, notebooks, splits
 
 README = (config.PROJECT / "README.md").read_text(encoding="utf-8")
 RESULTS = config.PROJECT / "presentation" / "results" / "images128"
@@ -54,3 +54,10 @@ def test_the_results_table_says_what_was_measured():
             cell = f"{row.auroc:.3f} ({row.low:.3f} to {row.high:.3f})"
             if not pd.isna(row.low):
                 assert cell in README, (run["run"], row.finding)
+
+
+def test_the_sizes_of_the_splits_are_those_that_the_code_makes(real_splits):
+    for kind, split in real_splits.items():
+        counts = split.value_counts()
+        sizes = " / ".join(f"{counts[name]:,}" for name in splits.NAMES)
+        assert re.search(rf"^\| `{kind}`[^|]* \| {sizes} \|", README, re.MULTILINE), kind
