@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -319,6 +320,7 @@ def test_the_committed_notebooks_are_publishable(path):
     assert "phantom" in text
     assert str(config.PROJECT) not in text
     assert "/root/" not in text
+    assert not re.search(r"commit [0-9a-f]{7}", text)
     for number, cell in enumerate(notebook.cells):
         assert not cell.id.isdecimal(), f"cell {number} needs a name"
 

@@ -181,8 +181,9 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
                 output.metadata.clear()
             if "text" in output:
                 output.text = _mask(output.text, root)
-            if "text/plain" in output.get("data", {}):
-                output.data["text/plain"] = _mask(output.data["text/plain"], root)
+            for kind in ("text/plain", "text/markdown"):
+                if kind in output.get("data", {}):
+                    output.data[kind] = _mask(output.data[kind], root)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata = nbformat.from_dict(
         {
