@@ -10,11 +10,12 @@ much about its labels that mixing them would flatter every model.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
 
-from cxr import artifacts, evaluation, notebooks, scoring, splits
+from cxr import artifacts, evaluation, external, notebooks, scoring, splits
 from cxr.config import PROJECT, load_config
 from cxr.figures import svg
 from cxr.findings import FINDINGS
@@ -22,6 +23,32 @@ from cxr.findings import FINDINGS
 BLOCK = (1336, 3923)
 RESULTS = PROJECT / "presentation" / "results" / "images128"
 COMMAND = "make accuracy"
+
+
+def _keep_all_tables(config, name: str, parts: dict[str, pd.DataFrame]) -> None:
+    """Every table of notebook 300, for the block's films only, as CSV."""
+    frame = pd.concat(parts.values(), ignore_index=True)
+    split = pd.Series([part for part, rows in parts.items() for _ in range(len(rows))])
+    block = frame["patient_id"].between(*BLOCK)
+    runs = [config.runs / name / f"{part}_scores.csv" for part in ("validation", "test")]
+    scores = pd.concat(map(scoring.read, runs)).drop(columns="patient_id")
+    scores = scores[scores["film"].isin(frame.loc[block, "film"])]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.csv"
+        artifacts.write_csv(path, scores)
+        external.evaluate_scores(
+            path,
+            frame[block],
+            split[block],
+            Path(folder),
+            split_name=config.split,
+            provenance=COMMAND,
+            replicates=config.replicates,
+            seed=config.seed,
+        )
+        for table in sorted((Path(folder) / "tables").glob("*.csv")):
+            kept = pd.read_csv(table)
+            artifacts.write_csv(RESULTS / table.name, kept.round(4))
 
 
 def main() -> int:
@@ -68,6 +95,7 @@ def main() -> int:
         tables[model] = table
         curves = evaluation.roc_curves(truth[list(FINDINGS)], scores)
         artifacts.write_csv(RESULTS / f"roc_{name}.csv", curves.round(4))
+        _keep_all_tables(config, name, parts)
         mean = table.iloc[-1]
         summary.append(
             {
