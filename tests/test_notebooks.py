@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cxr import config, download, notebooks
+from cxr.__main__ import main
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
@@ -237,6 +238,15 @@ def test_an_unwritable_root_is_named(tmp_path):
     assert answer.returncode == 1
     assert "cannot be written" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_mistyped_option_is_refused_with_those_that_exist(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--form", "100"])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "unrecognized arguments: --form 100" in told
+    assert "--from" in told
 
 
 def test_help_answers_without_tensorflow():

@@ -296,3 +296,38 @@ def test_a_report_uses_the_recalibration_and_thresholds_of_the_run(finished, dra
     np.testing.assert_allclose(after, 3 * odds / (1 + 3 * odds), rtol=1e-5)
     assert table.set_index("finding")["reached"].to_dict() == (before >= cut).to_dict()
     assert "recalibrated on the validation films" in notes
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "float32"), ((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16")],
+    ids=["P100", "T4", "A100"],
+)
+def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
+    monkeypatch, capability, precision
+):
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu0", "gpu1"])
+    experimental = tf.config.experimental
+    monkeypatch.setattr(experimental, "set_memory_growth", lambda *given: grown.append(given))
+    monkeypatch.setattr(
+        experimental,
+        "get_device_details",
+        lambda gpu: {"device_name": "Made-up GPU", "compute_capability": capability},
+    )
+    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    before = keras.config.dtype_policy()
+    try:
+        told = training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+        assert keras.config.dtype_policy().name == precision
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert told == f"2 GPU(s): Made-up GPU, 16384 MiB; precision {precision}."
+    assert grown == [("gpu0", True), ("gpu1", True)]
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_told_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    with pytest.raises(InputError, match="make run CUDA=1"):
+        training.preflight(config.load_config({"CXR_PROFILE": "full"}))

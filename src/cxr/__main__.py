@@ -1,6 +1,7 @@
 """`python -m cxr`: run the notebooks, check the machine, publish, evaluate, predict."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,11 @@ from cxr.errors import InputError
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse `arguments`, do as told, and return the exit code: 0, or 1 after an error."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # The command's own usage lists what exists; the top level's names the commands only.
+        options.command.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return options.action(options)
     except InputError as error:
@@ -33,11 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--from", dest="first", default="000", metavar="STAGE", help="000 to 300")
     run.add_argument("--to", dest="last", default="300", metavar="STAGE", help="000 to 300")
     run.add_argument("--profile", metavar="NAME", help=f"{', '.join(PROFILES)} (or CXR_PROFILE)")
-    run.set_defaults(action=_run)
+    run.set_defaults(action=_run, command=run)
 
     preflight = commands.add_parser("preflight", help="name the GPU, its memory, the precision")
     preflight.add_argument("--profile", metavar="NAME")
-    preflight.set_defaults(action=_preflight)
+    preflight.set_defaults(action=_preflight, command=preflight)
 
     evaluate = commands.add_parser(
         "evaluate", help="evaluate a CSV of any model's scores on the test films of a split"
@@ -53,18 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         "--records", type=Path, metavar="CSV", help="NIH's records; fetched where not given"
     )
     evaluate.add_argument("--split", choices=SPLITS, help="default: CXR_SPLIT, or patient")
-    evaluate.set_defaults(action=_evaluate)
+    evaluate.set_defaults(action=_evaluate, command=evaluate)
 
     predict = commands.add_parser("predict", help="score one film with a trained model")
     predict.add_argument("film", type=Path, metavar="FILM.png")
     predict.add_argument("--run", metavar="NAME", help="a folder of runs/; default: the best")
     predict.add_argument("--profile", metavar="NAME")
-    predict.set_defaults(action=_predict)
+    predict.set_defaults(action=_predict, command=predict)
 
     publish = commands.add_parser(
         "notebooks", help="execute the committed notebooks on the demo and clean them"
     )
-    publish.set_defaults(action=_publish)
+    publish.set_defaults(action=_publish, command=publish)
     return parser
 
 
@@ -89,8 +94,12 @@ def _run(options: argparse.Namespace) -> int:
     names = notebooks.stages(options.first, options.last)
     print(f"Profile {config.profile}; artifacts go to {config.root}.", flush=True)
     if "200" in names:
-        # Before hours of download, not after them.
-        _preflight(options)
+        # Before hours of download, not after them; in a process of its own, so that this one,
+        # which waits for hours, holds neither TensorFlow nor a GPU.
+        command = [sys.executable, "-m", "cxr", "preflight", "--profile", config.profile]
+        checked = subprocess.run(command, check=False)
+        if checked.returncode:
+            return checked.returncode
     try:
         notebooks.execute(config, names, _environment(config))
     except notebooks.CellError as error:

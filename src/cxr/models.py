@@ -57,11 +57,9 @@ def build(name: str, *, image_size: int, weights: str = "none") -> keras.Model:
     """
     entry = registered(name)
     if entry.imagenet_file is None:
+        weights = "none"
+    if not _is_file_of_weights(weights) and weights == "none":
         return entry.build(image_size, None)
-    if weights == "none":
-        return entry.build(image_size, None)
-    if weights != "imagenet" and not Path(weights).is_file():
-        raise InputError(f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file.")
     try:
         return entry.build(image_size, weights)
     except Exception as error:
@@ -95,14 +93,20 @@ def check(models: tuple[str, ...], weights: str) -> None:
         InputError: for an unknown model, or a weights file with other than one backbone.
     """
     backbones = [name for name in models if registered(name).imagenet_file]
-    if weights not in ("imagenet", "none"):
-        if not Path(weights).is_file():
-            raise InputError(f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file.")
-        if len(backbones) != 1:
-            raise InputError(
-                f"CXR_WEIGHTS={weights} fits one transfer model, but CXR_MODELS names "
-                f"{', '.join(backbones) or 'none'}; name exactly one."
-            )
+    if _is_file_of_weights(weights) and len(backbones) != 1:
+        raise InputError(
+            f"CXR_WEIGHTS={weights} fits one transfer model, but CXR_MODELS names "
+            f"{', '.join(backbones) or 'none'}; name exactly one."
+        )
+
+
+def _is_file_of_weights(weights: str) -> bool:
+    """Whether `weights` names a file; refuses what is no choice at all."""
+    if weights in ("imagenet", "none"):
+        return False
+    if not Path(weights).is_file():
+        raise InputError(f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file.")
+    return True
 
 
 def _with_momentum(network: keras.Model) -> keras.Model:
