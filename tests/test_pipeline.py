@@ -51,11 +51,11 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides(store):
     assert pipeline.Order(50, seed=4).rows().tolist() != first
 
 
-def test_prediction_keeps_the_order(store):
+def test_without_an_order_films_come_as_given(store):
     rows = np.array([5, 40, 7])
-    (batch,) = list(pipeline.batches(store, rows, batch_size=8))
-    assert batch[:, 0, 0, 0].numpy().tolist() == [5, 40, 7]
-    assert batch.dtype == tf.uint8
+    ((pictures, _, _),) = list(pipeline.batches(store, rows, targets_of(rows), batch_size=8))
+    assert pictures[:, 0, 0, 0].numpy().tolist() == [5, 40, 7]
+    assert pictures.dtype == tf.uint8
 
 
 def test_a_short_batch_is_filled_with_films_that_weigh_nothing(store):

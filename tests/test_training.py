@@ -331,3 +331,22 @@ def test_a_gpu_that_tensorflow_cannot_use_is_told_with_its_remedy(monkeypatch):
     monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
     with pytest.raises(InputError, match="make run CUDA=1"):
         training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+
+
+def test_scores_stand_in_the_rows_of_their_films(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "PREDICTION_BATCH", 4)
+    paths = {}
+    for number in range(10):
+        path = tmp_path / f"{number:08d}_000.png"
+        Image.fromarray(np.full((SIZE, SIZE), 20 * number, np.uint8)).save(path)
+        paths[path.name] = path
+    store = films.prepare(paths, tmp_path / "cache", size=SIZE)
+    # A network that says how bright a film is: its number times 20 in 255.
+    film = keras.Input((SIZE, SIZE, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(film)
+    network = keras.Model(film, keras.layers.Dense(14, "linear", kernel_initializer="ones")(mean))
+    wanted = [7, 0, 9, 3, 3, 1, 8]
+    frame = pd.DataFrame({"film": [f"{n:08d}_000.png" for n in wanted], "patient_id": wanted})
+    scores = training.predict(network, store, frame)
+    assert scores["Hernia"].tolist() == pytest.approx([20 * n for n in wanted])
+    assert scores["patient_id"].tolist() == wanted

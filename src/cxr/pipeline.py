@@ -33,29 +33,29 @@ class Order:
 def batches(
     store: films.Store,
     rows: np.ndarray,
-    targets: np.ndarray | None = None,
+    targets: np.ndarray,
     *,
     batch_size: int,
     order: Order | None = None,
     multiple: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of films, in order or shuffled; the last, short one is kept.
+    """Batches of films to train on, in order or shuffled; the last, short one is kept.
 
     Args:
         store: where the films lie.
         rows: their rows in the store, int (films,).
-        targets: 0/1 (films, 14), row for row with `rows`; None for prediction.
+        targets: 0/1 (films, 14), row for row with `rows`.
         batch_size: films in a batch, over all devices.
         order: shuffles anew each time that the dataset is iterated; None keeps the order.
         multiple: batches are filled up to a multiple of this (the number of devices) with
             films of the same epoch that weigh nothing, since a device without a film fails.
 
     Returns:
-        Dataset of uint8 films (n, size, size, 1), or of (films, float32 targets (n, 14),
-        float32 weights (n,), 1 for a film and 0 for filling).
+        Dataset of uint8 films (n, size, size, 1), float32 targets (n, 14) and float32
+        weights (n,): 1 for a film, 0 for filling.
     """
-    rows = np.asarray(rows)
-    if targets is not None and len(targets) != len(rows):
+    rows, targets = np.asarray(rows), np.asarray(targets)
+    if len(targets) != len(rows):
         raise ValueError(f"{len(rows)} films but {len(targets)} rows of targets")
 
     def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -68,20 +68,13 @@ def batches(
             yield filled, np.r_[np.ones(len(batch)), np.zeros(missing)].astype(np.float32)
 
     def load(batch: np.ndarray):
-        pictures = store.take(rows[batch])
-        if targets is None:
-            return (pictures,)
-        return pictures, targets[batch].astype(np.float32)
-
-    kinds = (tf.uint8,) if targets is None else (tf.uint8, tf.float32)
+        return store.take(rows[batch]), targets[batch].astype(np.float32)
 
     def as_tensors(batch, weights):
-        tensors = tf.numpy_function(load, [batch], kinds)
-        tensors[0].set_shape((None, store.size, store.size, 1))
-        if targets is None:
-            return tensors[0]
-        tensors[1].set_shape((None, targets.shape[1]))
-        return tensors[0], tensors[1], weights
+        pictures, labels = tf.numpy_function(load, [batch], (tf.uint8, tf.float32))
+        pictures.set_shape((None, store.size, store.size, 1))
+        labels.set_shape((None, targets.shape[1]))
+        return pictures, labels, weights
 
     dataset = tf.data.Dataset.from_generator(
         positions,
