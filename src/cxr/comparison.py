@@ -124,31 +124,29 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def published(
-    auroc: Mapping[str, pd.DataFrame], *, split: str, phantoms: bool = False
-) -> pd.DataFrame:
+def published(auroc: Mapping[str, pd.DataFrame], *, split: str) -> pd.DataFrame:
     """Mean AUROC of our models and of published ones, each with its split.
 
     Args:
-        auroc: model name -> frame of `evaluation.auroc_by_finding`.
+        auroc: model name -> frame of `evaluation.auroc_by_finding`, on real films; empty
+            for phantoms, which have no place among them.
         split: our split's name in the configuration.
-        phantoms: whether our films are drawn.
 
     Returns:
         Columns source, year, split, test_films, auroc, low, high, remark, ours,
         comparable; best first. A published row is comparable if its test films are ours:
-        the same split, all its films, real ones, all 14 findings.
+        the same split, all its films, all 14 findings.
     """
     rows, same_test = [], False
     for name, table in auroc.items():
         mean = table.set_index("finding").loc["Mean"]
         films, findings = int(mean["films"]), int(table["auroc"][:-1].notna().sum())
         complete = findings == len(FINDINGS) and films == TEST_FILMS.get(split)
-        same_test |= complete and not phantoms
+        same_test |= complete
         rows.append(
             {
                 "source": name,
-                "split": f"{split}{', phantoms' if phantoms else ''}",
+                "split": split,
                 "test_films": films,
                 "auroc": mean["auroc"],
                 "low": mean["low"],

@@ -133,7 +133,7 @@ def evaluate_scores(
     roc = evaluation.roc_curves(test, frame)
     precision_recall = evaluation.precision_recall_curves(test, frame)
     actual = evaluation.predicted_versus_actual(test, frame)
-    published = comparison.published({name: auroc}, split=split_name, phantoms=phantoms)
+    published = comparison.published({} if phantoms else {name: auroc}, split=split_name)
     blind = {
         control: evaluation.auroc_by_finding(test, values, patients, **sampling)
         for control, values in controls.every(parts["train"], test).items()
