@@ -122,7 +122,9 @@ def test_training_does_augment(drawn, tmp_path, monkeypatch):
     seen = []
     original = pipeline.augment
     monkeypatch.setattr(
-        pipeline, "augment", lambda pictures, seed: seen.append(1) or original(pictures, seed)
+        pipeline,
+        "augment",
+        lambda pictures, seed, **how: seen.append(1) or original(pictures, seed, **how),
     )
     train(tmp_path, drawn, epochs=1)
     assert seen

@@ -159,6 +159,45 @@ def _baseline(image_size: int, weights: str | None) -> keras.Model:
     return keras.Model(film, _probabilities(x), name="baseline")
 
 
+def _residual(image_size: int, weights: str | None) -> keras.Model:
+    """A residual network from scratch, narrow enough for a CPU.
+
+    Pre-activation blocks (He et al., ECCV 2016) of two 3x3 convolutions, one a stage.
+    """
+    film = _input(image_size)
+    x = layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3, dtype="float32", name="standardise"
+    )(film)
+    x = layers.Conv2D(16, 5, strides=2, padding="same", use_bias=False, name="stem")(x)
+    x = layers.MaxPooling2D(2, name="stem_pool")(x)
+    for stage, filters in enumerate((32, 64, 128, 256), start=1):
+        strides = 1 if stage == 1 else 2
+        y = _normalised(x, f"stage{stage}_norm1")
+        shortcut = y if strides == 1 else layers.AveragePooling2D(2, name=f"stage{stage}_pool")(y)
+        shortcut = layers.Conv2D(filters, 1, use_bias=False, name=f"stage{stage}_skip")(shortcut)
+        y = layers.Conv2D(
+            filters,
+            3,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            name=f"stage{stage}_conv1",
+        )(y)
+        y = _normalised(y, f"stage{stage}_norm2")
+        y = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"stage{stage}_conv2")(y)
+        x = layers.Add(name=f"stage{stage}_add")([shortcut, y])
+    x = _normalised(x, "last_norm")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(0.3, name="drop")(x)
+    return keras.Model(film, _probabilities(x), name="residual")
+
+
+def _normalised(x, name: str):
+    """Batch normalisation, then ReLU."""
+    x = layers.BatchNormalization(momentum=_MOMENTUM, synchronized=True, name=name)(x)
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
 def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None], keras.Model]:
     """MobileNet with the original project's head: Dropout, Dense 512, Dropout, findings."""
 
@@ -203,6 +242,7 @@ def _densenet121(image_size: int, weights: str | None) -> keras.Model:
 
 MODELS: dict[str, Entry] = {
     "baseline": Entry(_baseline, learning_rate=2e-3),
+    "residual": Entry(_residual, learning_rate=2e-3),
     "mobilenet": Entry(
         _mobilenet(1.0, "mobilenet"), 3e-4, imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5"
     ),

@@ -1,6 +1,7 @@
 """Train one model into one run folder, resumably, and score films with it."""
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -25,9 +26,20 @@ from cxr.tensors import keras, tf
 PATIENCE = 6
 # Share of all steps in which the learning rate rises from zero, before the cosine.
 WARM_UP = 0.05
-WEIGHT_DECAY = 1e-4
 # Films in one prediction step: no gradients are kept, so more fit than in training.
 PREDICTION_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How every model learns. The defaults are what won in `make campaign`."""
+
+    # Swap left and right in half of the training films.
+    mirror: bool = False
+    # Blend pairs of training films, in shares drawn from Beta(mixup, mixup); 0: never.
+    mixup: float = 0.0
+    # Decoupled from the gradient, on all weights but biases and normalisation.
+    weight_decay: float = 1e-4
 
 
 def preflight(config: Config) -> str:
@@ -129,9 +141,17 @@ def _no_training_films(wanted: int) -> InputError:
 class Trainee(keras.Model):
     """A network in training: augments its films on the device, as part of the step."""
 
-    def __init__(self, network: keras.Model, seed: int, *, augmented: bool = True):
+    def __init__(
+        self,
+        network: keras.Model,
+        seed: int,
+        *,
+        augmented: bool = True,
+        recipe: Recipe = Recipe(),
+    ):
         super().__init__(name="trainee")
         self.network, self.augmented, self._seed = network, augmented, seed
+        self._recipe = recipe
         # Counts steps, and so decides the augmentation; saved with the checkpoint.
         self.step = keras.Variable(
             0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
@@ -146,7 +166,10 @@ class Trainee(keras.Model):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             step = tf.cast(self.step.value, tf.int32)
             # Steps and devices draw from different streams of the same seed.
-            pictures = pipeline.augment(pictures, tf.stack([self._seed + 7919 * replica, step]))
+            seed = tf.stack([self._seed + 7919 * replica, step])
+            pictures = pipeline.augment(pictures, seed, mirror=self._recipe.mirror)
+            if self._recipe.mixup:
+                pictures, targets = pipeline.blend(pictures, targets, seed, self._recipe.mixup)
         self.step.assign_add(1)
         return super().train_step((pictures, targets, weights))
 
@@ -158,6 +181,7 @@ def run(
     config: Config,
     *,
     split_checksum: str,
+    recipe: Recipe = Recipe(),
 ) -> dict:
     """Train `model` into `config.runs/<name>`, go on where it stopped, or reuse it.
 
@@ -168,6 +192,7 @@ def run(
             films that are not in `paths` take no part.
         config: what to train with.
         split_checksum: identifies the split; saved with the run.
+        recipe: how to train.
 
     Returns:
         The run's `config.json`.
@@ -199,6 +224,7 @@ def run(
         "validation_films": len(validation),
         "validation_patients": int(validation["patient_id"].nunique()),
         "phantoms": config.phantoms,
+        "recipe": dataclasses.asdict(recipe),
     }
     record = {"name": folder.name, "finished": None, **settings}
     if (folder / "config.json").exists():
@@ -224,7 +250,7 @@ def run(
     }
     artifacts.write_json(folder / "config.json", record)
     with _explained(config):
-        measured = _fit(folder, store, train, validation, settings)
+        measured = _fit(folder, store, train, validation, settings, recipe)
     network = load(folder)
     scores = predict(network, store, validation)
     artifacts.write_csv(folder / "validation_scores.csv", scores)
@@ -236,7 +262,12 @@ def run(
 
 
 def _fit(
-    folder: Path, store: films.Store, train: pd.DataFrame, validation: pd.DataFrame, settings: dict
+    folder: Path,
+    store: films.Store,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    settings: dict,
+    recipe: Recipe,
 ) -> dict:
     """Fit until the last epoch or until validation stops rising; the best model is on disk."""
     keras.utils.set_random_seed(settings["seed"])
@@ -247,7 +278,7 @@ def _fit(
         network = models.build(
             settings["model"], image_size=settings["image_size"], weights=settings["weights"]
         )
-        trainee = Trainee(network, settings["seed"])
+        trainee = Trainee(network, settings["seed"], recipe=recipe)
         optimizer = keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(
                 0.0,
@@ -256,7 +287,7 @@ def _fit(
                 warmup_target=settings["learning_rate"],
                 warmup_steps=warm_up,
             ),
-            weight_decay=WEIGHT_DECAY,
+            weight_decay=recipe.weight_decay,
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         trainee.compile(

@@ -1,0 +1,324 @@
+"""Which ingredients of a recipe help, on real films, cross-validated by patient.
+
+    make campaign          # goes on where it stopped
+
+Two folds: half of the 3,601 patients train (a tenth of them chooses the best epoch), the
+films of the other half are scored once, and the other way round. Ingredients are screened
+one by one at 64 px, then the winners are confirmed at 128 px beside the original project's
+recipe. Quoted are the films of the unselected block only (patients 1336 to 3923), each
+scored by the model that never saw its patient; differences are paired, by film, with a
+bootstrap of patients over both folds.
+
+Scores and models go to `runs/campaign/`, the tables to `benchmarks/accuracy/results/`.
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import original
+import pandas as pd
+
+from cxr import artifacts, bootstrap, evaluation, films, models, records, training
+from cxr.config import PROJECT, Config, load_config
+from cxr.findings import FINDINGS
+from cxr.tensors import keras
+
+SEED, FOLDS, REPLICATES = 42, 2, 1000
+BLOCK = (1336, 3923)
+RESULTS = Path(__file__).parent / "results"
+RUNS = PROJECT / "runs" / "campaign"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One way to train, at one film size."""
+
+    name: str
+    stage: str
+    size: int
+    # A key of the registry; None trains the original's way.
+    model: str | None
+    # What it is compared with: another cell's name in the same stage.
+    against: str | None = None
+    epochs: int = 12
+    batch_size: int = 32
+    recipe: training.Recipe = dataclasses.field(default_factory=training.Recipe)
+
+
+PLAIN = training.Recipe(mirror=False, mixup=0.0)
+MIRROR = dataclasses.replace(PLAIN, mirror=True)
+MIXUP = dataclasses.replace(PLAIN, mixup=0.2)
+
+CELLS = [
+    Cell("scratch", "screen", 64, "baseline", recipe=PLAIN),
+    Cell("scratch + mirrored", "screen", 64, "baseline", "scratch", recipe=MIRROR),
+    Cell("scratch + mixup", "screen", 64, "baseline", "scratch", recipe=MIXUP),
+    Cell("scratch + residual network", "screen", 64, "residual", "scratch", recipe=PLAIN),
+    Cell("transfer", "screen", 64, "mobilenet_small", recipe=PLAIN),
+    Cell("transfer + mirrored", "screen", 64, "mobilenet_small", "transfer", recipe=MIRROR),
+    Cell("transfer + mixup", "screen", 64, "mobilenet_small", "transfer", recipe=MIXUP),
+    Cell("transfer + short head", "screen", 64, "short_head", "transfer", recipe=PLAIN),
+    Cell("transfer + enlarged", "screen", 64, "enlarged", "transfer", recipe=PLAIN),
+]
+
+
+def _short_head(image_size: int, weights: str | None) -> keras.Model:
+    """MobileNet with one dense layer on top instead of the original's two."""
+    network = models.build("mobilenet_small", image_size=image_size, weights=weights or "none")
+    pooled = network.get_layer("drop1").input
+    x = keras.layers.Dropout(0.2)(pooled)
+    x = keras.layers.Dense(len(FINDINGS), activation="sigmoid", name="findings")(x)
+    return keras.Model(network.input, x)
+
+
+def _enlarged(image_size: int, weights: str | None) -> keras.Model:
+    """MobileNet on films enlarged to twice their side."""
+    network = models.build("mobilenet_small", image_size=2 * image_size, weights=weights or "none")
+    film = keras.Input((image_size, image_size, 1))
+    x = keras.layers.UpSampling2D(2, interpolation="bilinear")(film)
+    return keras.Model(film, network(x))
+
+
+def register() -> None:
+    """Make the variants that exist only here known to the registry of this process."""
+    entry = models.MODELS["mobilenet_small"]
+    for name, build in (("short_head", _short_head), ("enlarged", _enlarged)):
+        models.MODELS[name] = dataclasses.replace(entry, build=build)
+
+
+def folds(frame: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Train, choose and held-out films of every fold, whole patients each."""
+    patients = np.random.default_rng(SEED).permutation(frame["patient_id"].unique())
+    parts = np.array_split(patients, FOLDS)
+    divided = []
+    for held_out in parts:
+        others = patients[~np.isin(patients, held_out)]
+        choosing = others[: len(others) // 10]
+        training_patients = others[len(others) // 10 :]
+        divided.append(
+            tuple(
+                frame[frame["patient_id"].isin(chosen)].reset_index(drop=True)
+                for chosen in (training_patients, choosing, held_out)
+            )
+        )
+    return divided
+
+
+def _measured(work: Callable[[], object]) -> tuple[object, float, float]:
+    """What `work` returns, the seconds that passed, and those that the processors worked."""
+    began, used = time.monotonic(), time.process_time()
+    answer = work()
+    return answer, time.monotonic() - began, time.process_time() - used
+
+
+def place(cell: Cell, fold: int) -> Path:
+    """The folder of one cell's fold."""
+    name = cell.name.replace(" + ", "-").replace(" ", "_")
+    return RUNS / f"{cell.size}px" / name / str(fold)
+
+
+def train_cell(
+    cell: Cell,
+    fold: int,
+    parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
+    paths: dict[str, Path],
+    config: Config,
+) -> None:
+    """Train one cell on one fold and score its held-out films, unless that is done."""
+    train, choosing, held_out = parts
+    folder = place(cell, fold)
+    settings = {
+        "cell": {
+            key: value
+            for key, value in dataclasses.asdict(cell).items()
+            if key not in ("stage", "against")
+        },
+        "films": artifacts.fingerprint(pd.concat([train["film"], held_out["film"]])),
+    }
+    path = folder / "result.json"
+    if path.exists():
+        artifacts.refuse_other_settings(
+            path, artifacts.read_json(path)["settings"], settings, f"Remove {folder}."
+        )
+        return
+    print(f"{cell.stage} {cell.size} px, {cell.name}, fold {fold + 1} of {FOLDS}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = films.prepare(
+        {film: paths[film] for film in held_out["film"]}, RUNS / "cache", size=cell.size
+    )
+    if cell.model is None:
+        source = next(iter(paths.values())).parent
+        network, seconds, cpu_seconds = _measured(
+            lambda: original.fit(
+                source,
+                train,
+                choosing,
+                size=cell.size,
+                seed=SEED,
+                checkpoint=folder / "best.weights.h5",
+            )
+        )
+        rows = store.rows(held_out["film"])
+        scores = np.concatenate(
+            [
+                original.predict(network, store.take(rows[start : start + 1024]))
+                for start in range(0, len(rows), 1024)
+            ]
+        )
+        scored = pd.concat(
+            [held_out[["film", "patient_id"]], pd.DataFrame(scores, columns=list(FINDINGS))],
+            axis=1,
+        )
+    else:
+        settled = dataclasses.replace(
+            config,
+            root=folder,
+            image_size=cell.size,
+            epochs=cell.epochs,
+            batch_size=cell.batch_size,
+            models=(cell.model,),
+        )
+        _, seconds, cpu_seconds = _measured(
+            lambda: training.run(
+                cell.model,
+                paths,
+                {"train": train, "validation": choosing},
+                settled,
+                split_checksum=settings["films"],
+                recipe=cell.recipe,
+            )
+        )
+        network = training.load(settled.runs / settled.run_name(cell.model))
+        scored = training.predict(network, store, held_out)
+        mirrored = training.predict(network, _Mirrored(store), held_out)
+        mean = scored.copy()
+        mean[list(FINDINGS)] = (scored[list(FINDINGS)] + mirrored[list(FINDINGS)]) / 2
+        artifacts.write_csv(folder / "scores_both_ways.csv", mean)
+    artifacts.write_csv(folder / "scores.csv", scored)
+    artifacts.write_json(
+        path,
+        {
+            "settings": settings,
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(cpu_seconds, 1),
+            "train_films": len(train),
+            "parameters": network.count_params(),
+        },
+    )
+    keras.backend.clear_session()
+
+
+class _Mirrored:
+    """A film store that swaps left and right."""
+
+    def __init__(self, store: films.Store):
+        self.size, self.rows, self._store = store.size, store.rows, store
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self._store.take(rows)[:, :, ::-1]
+
+
+def scores_of(cell: Cell, frame: pd.DataFrame, name: str = "scores.csv") -> pd.DataFrame | None:
+    """Held-out scores of all folds, rows as `frame`; None before they are complete."""
+    paths = [place(cell, fold) / name for fold in range(FOLDS)]
+    if not all((path.parent / "result.json").exists() and path.exists() for path in paths):
+        return None
+    scored = pd.concat(map(pd.read_csv, paths)).set_index("film")
+    return scored.loc[frame["film"], list(FINDINGS)].reset_index(drop=True)
+
+
+def judged(
+    frame: pd.DataFrame, scores: pd.DataFrame, resamples: bootstrap.Resamples, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC by finding and its replicates, each the mean over the folds.
+
+    Every fold has a model of its own, whose scores are ranked among themselves only.
+    """
+    estimates, replicates = [], []
+    for number in range(FOLDS):
+        here = fold == number
+        estimate, samples = evaluation.auroc_replicates(
+            frame[here][list(FINDINGS)], scores[here], resamples.restricted(here)
+        )
+        estimates.append(estimate)
+        replicates.append(samples)
+    return np.nanmean(estimates, axis=0), np.nanmean(replicates, axis=0)
+
+
+def tables(frame: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
+    """One row a finished cell: mean AUROC, difference to what it is compared with, time."""
+    resamples = bootstrap.resample(frame["patient_id"], replicates=REPLICATES, seed=SEED)
+    found, rows = {}, []
+    for cell in CELLS:
+        scores = scores_of(cell, frame)
+        if scores is None:
+            continue
+        found[cell.stage, cell.name] = judged(frame, scores, resamples, fold)
+        row = {"stage": cell.stage, "px": cell.size, "recipe": cell.name} | _summary(
+            *found[cell.stage, cell.name]
+        )
+        both_ways = scores_of(cell, frame, "scores_both_ways.csv")
+        if both_ways is not None:
+            row["both_ways"] = _summary(*judged(frame, both_ways, resamples, fold))["auroc"]
+        other = found.get((cell.stage, cell.against))
+        if other is not None:
+            here = found[cell.stage, cell.name]
+            difference = _summary(here[0] - other[0], here[1] - other[1])
+            row |= {
+                "against": cell.against,
+                "difference": difference["auroc"],
+                "difference_low": difference["low"],
+                "difference_high": difference["high"],
+            }
+        done = [artifacts.read_json(place(cell, n) / "result.json") for n in range(FOLDS)]
+        row["parameters"] = done[0]["parameters"]
+        for clock in ("seconds", "cpu_seconds"):
+            row[f"{clock}_per_fold"] = round(np.mean([run[clock] for run in done]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _summary(estimates: np.ndarray, replicates: np.ndarray) -> dict:
+    low, high = bootstrap.interval(bootstrap.mean_replicates(estimates, replicates))
+    return {"auroc": float(np.nanmean(estimates)), "low": float(low), "high": float(high)}
+
+
+def main(stages: list[str]) -> int:
+    shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
+    if not (shared / "nih").is_dir():
+        print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
+        return 0
+    paths = {path.name: path for path in sorted((shared / "nih" / "images128").glob("*.png"))}
+    frame, _ = records.read(shared / "nih" / "Data_Entry_2017_v2020.csv")
+    frame = frame[frame["film"].isin(paths.keys())].reset_index(drop=True)
+    config = load_config(
+        {},
+        profile="first_archive",
+        weights=str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"),
+        seed=SEED,
+    )
+    training.preflight(config)
+    register()
+    divided = folds(frame)
+    for cell in CELLS:
+        if stages and cell.stage not in stages:
+            continue
+        for number, parts in enumerate(divided):
+            train_cell(cell, number, parts, paths, config)
+    block = frame[frame["patient_id"].between(*BLOCK)].reset_index(drop=True)
+    held_out = [set(parts[2]["patient_id"]) for parts in divided]
+    fold = np.array([[p in part for part in held_out].index(True) for p in block["patient_id"]])
+    table = tables(block, fold)
+    artifacts.write_csv(RESULTS / "campaign.csv", table.round(4))
+    print(f"{len(block):,} films of {block['patient_id'].nunique():,} patients")
+    print(table.round(3).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
