@@ -1,6 +1,7 @@
 """Frames in, plotly figures out; `show` displays one everywhere a notebook is read."""
 
 from cxr.figures.calibration import decision_grid, operating_points, reliability_grid
+from cxr.figures.display import fragment, save, show
 from cxr.figures.evaluation import (
     adjudicated,
     differences,
@@ -34,8 +35,6 @@ from cxr.figures.style import (
     PALETTE,
     SPLIT_COLOURS,
     label,
-    save,
-    show,
 )
 from cxr.figures.training import films, finding_curves, learning_curves
 
@@ -57,6 +56,7 @@ __all__ = [
     "films_per_patient",
     "finding_curves",
     "follow_up",
+    "fragment",
     "gallery",
     "label",
     "label_noise",
