@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cxr import artifacts, png, progress
 from cxr.errors import InputError
@@ -16,7 +15,7 @@ from cxr.errors import InputError
 SHARD_FILMS = 1024
 
 # How a film becomes smaller; part of the cache's key, so that a change rebuilds it.
-FILTER = "area average (Pillow BOX)"
+FILTER = "area average"
 
 
 def read(path: Path, size: int) -> np.ndarray:
@@ -46,9 +45,7 @@ def read(path: Path, size: int) -> np.ndarray:
             f"the film {path} has {grey.width} x {grey.height} pixels, fewer than the {size} "
             f"asked for; set CXR_IMAGE_SIZE to {min(grey.size)} or less."
         )
-    if grey.size != (size, size):
-        grey = grey.resize((size, size), Image.Resampling.BOX)
-    return np.asarray(grey)
+    return np.asarray(png.shrink(grey, size, size))
 
 
 class Store:

@@ -82,6 +82,16 @@ def grey(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").convert("RGB").convert("L")
 
 
+def shrink(film: Image.Image, width: int, height: int) -> Image.Image:
+    """A grey film, area-averaged to `width` x `height` pixels, each at most its own."""
+    if film.size == (width, height):
+        return film
+    if film.width % width == 0 and film.height % height == 0:
+        # The same average as the filter's, for whole factors, in a third of the time.
+        return film.reduce((film.width // width, film.height // height))
+    return film.resize((width, height), Image.Resampling.BOX)
+
+
 def reduce(content: bytes, size: int) -> bytes:
     """A film's PNG, its shorter side reduced to `size` pixels by area averaging, 8-bit grey.
 
@@ -101,12 +111,7 @@ def reduce(content: bytes, size: int) -> bytes:
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}, not 8-bit")
     film = grey(image)
-    width, height = (round(side * size / min(image.size)) for side in image.size)
-    if image.width % width == 0 and image.height % height == 0:
-        # The same average as the filter's, for whole factors, in a third of the time.
-        small = film.reduce((image.width // width, image.height // height))
-    else:
-        small = film.resize((width, height), Image.Resampling.BOX)
+    small = shrink(film, *(round(side * size / min(image.size)) for side in image.size))
     text = PngImagePlugin.PngInfo()
     for key, value in image.text.items():
         text.add_text(key, value)
