@@ -109,11 +109,14 @@ def _is_file_of_weights(weights: str) -> bool:
     return True
 
 
-def _with_momentum(network: keras.Model) -> keras.Model:
-    """Let the batch normalisation of a ready-made backbone follow its weights faster."""
+def _own_normalisation(network: keras.Model) -> keras.Model:
+    """Normalise in a ready-made backbone as in our own networks.
+
+    Its statistics follow the weights faster and are taken over the batches of all GPUs.
+    """
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = _MOMENTUM
+            layer.momentum, layer.synchronized = _MOMENTUM, True
     return network
 
 
@@ -216,7 +219,7 @@ def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None], keras.Mod
         x = layers.Dropout(0.5, name="drop1")(backbone.output)
         x = layers.Dense(512, name="dense")(x)
         x = layers.Dropout(0.5, name="drop2")(x)
-        return _with_momentum(keras.Model(film, _probabilities(x), name=name))
+        return _own_normalisation(keras.Model(film, _probabilities(x), name=name))
 
     return build
 
@@ -237,7 +240,9 @@ def _densenet121(image_size: int, weights: str | None) -> keras.Model:
         input_shape=(image_size, image_size, 3),
         pooling="avg",
     )
-    return _with_momentum(keras.Model(film, _probabilities(backbone.output), name="densenet121"))
+    return _own_normalisation(
+        keras.Model(film, _probabilities(backbone.output), name="densenet121")
+    )
 
 
 MODELS: dict[str, Entry] = {

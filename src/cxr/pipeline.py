@@ -52,7 +52,7 @@ def batches(
 
     Returns:
         Dataset of uint8 films (n, size, size, 1), float32 targets (n, 14) and float32
-        weights (n,): 1 for a film, 0 for filling.
+        weights (n,): 0 for filling, and the same for every film, so that their mean is 1.
     """
     rows, targets = np.asarray(rows), np.asarray(targets)
     if len(targets) != len(rows):
@@ -65,7 +65,9 @@ def batches(
             missing = -len(batch) % multiple
             # Real films as filling: blank ones would disturb batch normalisation.
             filled = np.concatenate([batch, np.resize(shuffled, missing)])
-            yield filled, np.r_[np.ones(len(batch)), np.zeros(missing)].astype(np.float32)
+            # Weights average 1, so that each device's mean loss is its share of the whole.
+            weights = np.r_[np.full(len(batch), len(filled) / len(batch)), np.zeros(missing)]
+            yield filled, weights.astype(np.float32)
 
     def load(batch: np.ndarray):
         return store.take(rows[batch]), targets[batch].astype(np.float32)

@@ -292,8 +292,8 @@ def _fit(
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         trainee.compile(
             optimizer=optimizer,
-            # The mean over films that count: filling weighs nothing.
-            loss=keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight"),
+            # The mean over the films of all devices: their weights average 1, see `batches`.
+            loss=keras.losses.BinaryCrossentropy(),
             # The resampling of the augmentation has no XLA kernel.
             jit_compile=False,
         )

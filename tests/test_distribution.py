@@ -1,0 +1,60 @@
+"""All GPUs of one machine, played by two halves of the processor: what one device would learn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr.findings import FINDINGS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """Folders of the same trainings on one device and on two, by number of devices."""
+    folders = {count: tmp_path_factory.mktemp(f"devices{count}") for count in (1, 2)}
+    script = Path(__file__).with_name("two_devices.py")
+    for count, folder in folders.items():
+        child = subprocess.run(
+            [sys.executable, script, str(count), folder],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert child.returncode == 0, child.stderr[-3000:]
+    return folders
+
+
+def read(roots, name):
+    return (pd.read_csv(roots[count] / "runs" / name) for count in (1, 2))
+
+
+def test_two_devices_learn_what_one_learns(roots):
+    alone, shared = read(roots, "baseline-patient-even/history.csv")
+    assert len(alone) == 3
+    assert alone["loss"].iloc[-1] < alone["loss"].iloc[0] / 5  # there is a curve to compare
+    for column in ("loss", "val_loss", "val_auroc", "val_auroc_Mass", "val_auroc_Nodule"):
+        assert shared[column].to_numpy() == pytest.approx(alone[column].to_numpy(), rel=1e-3)
+    alone, shared = read(roots, "baseline-patient-even/validation_scores.csv")
+    findings = list(FINDINGS)
+    np.testing.assert_allclose(shared[findings], alone[findings], atol=1e-3)
+
+
+def test_a_last_batch_of_one_film_trains_on_two_devices(roots):
+    alone, shared = read(roots, "baseline-patient-uneven/history.csv")
+    assert len(shared) == len(alone) == 3
+    # The film that fills the last batch up weighs nothing in the loss, but batch normalisation
+    # sees it: the same within a tenth, not to the last digit.
+    assert shared["val_loss"].to_numpy() == pytest.approx(alone["val_loss"].to_numpy(), rel=0.1)
+
+
+@pytest.mark.parametrize("films", [64, 3])
+def test_a_batch_that_does_not_divide_gives_the_gradient_of_its_films_alone(roots, films):
+    alone, shared = (np.load(roots[count] / f"gradient-{films}.npy") for count in (1, 2))
+    assert np.abs(alone).max() > 0.01
+    np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-6)
