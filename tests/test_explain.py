@@ -1,4 +1,4 @@
-"""Heatmaps of every registered model, and of one whose answer is known by hand."""
+"""Heatmaps, maps and filters of every registered model, and of one known by hand."""
 
 import numpy as np
 import pytest
@@ -76,6 +76,46 @@ def test_shuffled_weights_are_the_same_numbers_and_another_model(bright_spot_mod
         np.testing.assert_array_equal(np.sort(old.ravel()), np.sort(new.ravel()))
     picture = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 1)).astype(np.float32)
     assert not np.allclose(model(picture), shuffled(picture))
+
+
+def test_activation_maps_are_what_the_layers_compute():
+    film = keras.Input((8, 8, 1), name="film")
+    grey = keras.layers.Concatenate()([film, film, film])
+    first = keras.layers.Conv2D(2, 3, padding="same", use_bias=False, name="first")
+    each = keras.layers.DepthwiseConv2D(1, use_bias=False, name="each")
+    model = keras.Model(film, keras.layers.Flatten()(each(first(grey))))
+    # The first filter passes its pixel on, a third from each colour; the second answers with
+    # its left neighbour, from one colour alone.
+    weights = np.zeros((3, 3, 3, 2), np.float32)
+    weights[1, 1, :, 0] = 1 / 3
+    weights[1, 0, 2, 1] = 1
+    first.set_weights([weights])
+    each.set_weights([np.full((1, 1, 2, 1), -2, np.float32)])
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    maps = explain.activations(model, picture)
+    assert list(maps) == ["film", "first", "each"]
+    np.testing.assert_array_equal(maps["film"][..., 0], picture)
+    np.testing.assert_allclose(maps["first"][..., 0], picture, rtol=1e-6)
+    np.testing.assert_allclose(maps["first"][:, 1:, 1], picture[:, :-1], rtol=1e-6)
+    np.testing.assert_allclose(maps["each"], -2 * maps["first"])
+    passes, shifts = explain.first_filters(model)
+    assert passes.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert shifts.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_layer_of_every_registered_model_has_maps(name):
+    model = models.build(name, image_size=64)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    maps = explain.activations(model, picture)
+    counted = sum("conv" in type(layer).__name__.lower() for layer in model.layers)
+    assert len(maps) == 1 + counted
+    for layer, values in maps.items():
+        assert values.shape == model.get_layer(layer).output.shape[1:]
+        assert np.isfinite(values).all()
+    filters = explain.first_filters(model)
+    assert len(filters) == list(maps.values())[1].shape[2]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Which parts of a film speak for a finding: heatmaps for every model of the registry."""
+"""What models make of a film: heatmaps for a finding, activation maps, first filters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,13 @@ FEWEST_ROWS = 14
 BATCH = 32
 
 METHODS = ("evidence", "grad_cam")
+
+# Layers that answer to patterns: what the black box consists of.
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
 
 
 class Explainer:
@@ -132,6 +139,39 @@ def feature_layer(model: keras.Model, *, rows: int = FEWEST_ROWS) -> keras.Layer
         if len(shape) == 4 and min(shape[1], shape[2]) >= rows:
             return layer
     raise ValueError(f"{model.name} has no feature map of {rows} x {rows} or more")
+
+
+def activations(model: keras.Model, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """What every convolution layer makes of one film, first layer first.
+
+    Args:
+        model: takes films (n, size, size, 1).
+        picture: uint8 (size, size).
+
+    Returns:
+        Layer name -> its output, float32 (rows, columns, channels). The film itself comes
+        first, by the name of the model's input.
+    """
+    inner = [layer for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
+    network = keras.Model(model.inputs, [layer.output for layer in inner])
+    film = tf.cast(picture[np.newaxis, :, :, np.newaxis], tf.float32)
+    maps = [tf.cast(output, tf.float32).numpy()[0] for output in network(film, training=False)]
+    names = [layer.name for layer in inner]
+    return {model.inputs[0].name: film.numpy()[0]} | dict(zip(names, maps, strict=True))
+
+
+def first_filters(model: keras.Model) -> np.ndarray:
+    """The filters of the first convolution layer, as a grey film meets them.
+
+    The networks repeat the grey channel three times, so a filter acts by the sum of its
+    weights over the three. (DenseNet scales the three by factors that differ by 2 %.)
+
+    Returns:
+        float32 (filters, rows, columns), weights.
+    """
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel = keras.ops.convert_to_numpy(layer.kernel)  # rows, columns, channels, filters
+    return kernel.sum(axis=2).transpose(2, 0, 1).astype(np.float32)
 
 
 def randomised(model: keras.Model, *, seed: int) -> keras.Model:

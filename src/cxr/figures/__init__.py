@@ -36,7 +36,13 @@ from cxr.figures.style import (
     SPLIT_COLOURS,
     label,
 )
-from cxr.figures.training import films, finding_curves, learning_curves
+from cxr.figures.training import (
+    activation_maps,
+    films,
+    finding_curves,
+    first_filters,
+    learning_curves,
+)
 
 __all__ = [
     "FINDING_COLOURS",
@@ -44,6 +50,7 @@ __all__ = [
     "FINDING_SYMBOLS",
     "PALETTE",
     "SPLIT_COLOURS",
+    "activation_maps",
     "adjudicated",
     "age_by_finding",
     "alone_and_combined",
@@ -55,6 +62,7 @@ __all__ = [
     "films",
     "films_per_patient",
     "finding_curves",
+    "first_filters",
     "follow_up",
     "fragment",
     "gallery",
