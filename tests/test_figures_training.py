@@ -72,6 +72,8 @@ def test_each_finding_has_a_panel_in_which_the_runs_are_compared(histories):
         assert [trace.legendgroup for trace in traces] == ["small", "large"]
         for trace, run in zip(traces, histories.values(), strict=True):
             np.testing.assert_array_equal(trace.y, run[f"val_auroc_{finding}"])
+    guessing = [line for line in figure.layout.shapes if line.y0 == line.y1 == 0.5]
+    assert len(guessing) == len(FINDINGS)
     assert texts(figure).count("not estimable") == 1
     assert "not a medical device" in texts(figure)
 

@@ -64,7 +64,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
             row=1,
             col=2,
         )
-    figure.update_xaxes(title="epoch", nticks=8)
+    figure.update_xaxes(title="epoch", **_epochs(histories, ticks=8))
     figure.update_yaxes(title="binary cross-entropy", row=1, col=1)
     figure.update_yaxes(title="AUROC", row=1, col=2)
     figure.update_yaxes(rangemode="tozero", exponentformat="power", row=1, col=3)
@@ -85,7 +85,8 @@ def finding_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
     lowest = min(0.5, np.nanmin(values)) if np.isfinite(values).any() else 0.5
     for place, (finding, column) in enumerate(zip(FINDINGS, columns, strict=True)):
         where = {"row": place // 5 + 1, "col": place % 5 + 1}
-        figure.add_hline(y=0.5, line={"color": MUTED, "width": 1, "dash": "dot"}, **where)
+        dotted = {"color": MUTED, "width": 1, "dash": "dot"}
+        figure.add_hline(y=0.5, line=dotted, exclude_empty_subplots=False, **where)
         if all(history[column].isna().all() for history in histories.values()):
             figure.add_annotation(
                 text="not estimable", showarrow=False, font={"color": MUTED}, x=0.5, y=0.5,
@@ -105,13 +106,18 @@ def finding_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
                 ),
                 **where,
             )
-    longest = max(history["epoch"].max() for history in histories.values())
-    figure.update_xaxes(range=[0.5, longest + 0.5], nticks=6)
+    figure.update_xaxes(**_epochs(histories, ticks=4))
     figure.update_yaxes(range=[lowest - 0.02, 1.02])
     outer_titles(figure, "epoch", "AUROC")
     series_legend(figure, {name: name for name in histories})
     entitle(figure, "Validation AUROC of each finding", "Dotted: 0.5, as good as guessing.")
     return figure
+
+
+def _epochs(histories: Mapping[str, pd.DataFrame], *, ticks: int) -> dict:
+    """An axis from the first to the last epoch of any run, with ticks at whole epochs."""
+    longest = max(history["epoch"].max() for history in histories.values())
+    return {"range": [0.5, longest + 0.5], "tick0": 1, "dtick": -(-longest // ticks)}
 
 
 def films(pictures: np.ndarray, captions: list[str], title: str, *, columns: int = 4) -> go.Figure:
