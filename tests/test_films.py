@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +51,21 @@ def test_all_kinds_of_png_become_the_same_grey(tmp_path):
         np.testing.assert_array_equal(films.read(tmp_path / f"{name}.png", 16), grey, name)
 
 
+def test_a_palette_is_looked_up_and_of_16_bits_the_upper_8_count(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    palette = Image.fromarray(255 - grey, "P")
+    # Index 0 is white and 255 black: the indices are the film's negative.
+    palette.putpalette([value for step in range(255, -1, -1) for value in (step, step, step)])
+    palette.save(tmp_path / "palette.png")
+    lower = np.random.default_rng(0).integers(0, 256, (16, 16))
+    sixteen = (grey.astype(np.uint16) << 8) + lower.astype(np.uint16)
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
+    for name, mode in (("palette", "P"), ("sixteen", "I;16")):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.mode == mode
+        np.testing.assert_array_equal(films.read(tmp_path / f"{name}.png", 16), grey, name)
+
+
 def test_a_damaged_missing_or_small_film_is_named(tmp_path):
     whole = save(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), tmp_path / "a.png")
     cut = tmp_path / "cut.png"
@@ -91,6 +110,75 @@ def test_an_interrupted_cache_goes_on_and_a_finished_one_is_reused(numbered, tmp
     stamps = [shard.stat().st_mtime_ns for shard in shards]
     films.prepare(numbered, tmp_path / "cache", size=32)
     assert [shard.stat().st_mtime_ns for shard in shards] == stamps
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from cxr import films
+
+films.SHARD_FILMS = 10
+read, calls = films.read, []
+
+
+def deadly(path, size):
+    calls.append(path)
+    if len(calls) == 25:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(path, size)
+
+
+films.read = deadly
+folder = Path(sys.argv[1])
+films.prepare({path.name: path for path in folder.glob("*.png")}, folder / "cache", size=32)
+"""
+
+
+def test_a_cache_killed_while_it_is_built_goes_on_and_is_whole(numbered, tmp_path, monkeypatch):
+    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    cache = tmp_path / "cache"
+    whole = sorted(cache.rglob("shard-*.npy"))
+    # The 25th film belongs to the third of three shards.
+    assert [shard.name for shard in whole] == ["shard-0000.npy", "shard-0001.npy"]
+    stamps = [shard.stat().st_mtime_ns for shard in whole]
+    monkeypatch.setattr(films, "SHARD_FILMS", 10)
+    read = []
+    original = films.read
+    monkeypatch.setattr(
+        films, "read", lambda path, size: read.append(path.name) or original(path, size)
+    )
+    store = films.prepare(numbered, cache, size=32)
+    assert [shard.stat().st_mtime_ns for shard in whole] == stamps
+    # The third shard's ten, and the eight that are read again to verify the pairing.
+    assert len(read) == 10 + 8
+    pictures = store.take(store.rows(numbered))
+    assert pictures[:, 0, 0, 0].tolist() == [number * 8 for number in range(30)]
+
+
+def test_a_film_that_changed_is_not_taken_from_the_old_cache(numbered, tmp_path):
+    films.prepare(numbered, tmp_path / "cache", size=32)
+    name = "00000003_000.png"
+    save(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8), numbered[name])
+    store = films.prepare(numbered, tmp_path / "cache", size=32)
+    np.testing.assert_array_equal(
+        store.take(store.rows([name]))[0, :, :, 0], films.read(numbered[name], 32)
+    )
+
+
+def test_a_film_that_changed_but_kept_its_size_in_bytes_is_found_among_the_sampled(tmp_path):
+    paths = {}
+    for number in range(4):
+        path = tmp_path / f"{number:08d}_000.png"
+        # Not compressed, so that every film takes as many bytes.
+        Image.fromarray(np.full((64, 64), number, np.uint8)).save(path, compress_level=0)
+        paths[path.name] = path
+    films.prepare(paths, tmp_path / "cache", size=32)
+    before = path.stat().st_size
+    Image.fromarray(np.full((64, 64), 200, np.uint8)).save(path, compress_level=0)
+    assert path.stat().st_size == before
+    with pytest.raises(InputError, match=f"is not the film {path.name}; remove the cache folder"):
+        films.prepare(paths, tmp_path / "cache", size=32)
 
 
 def test_another_list_or_size_gets_another_cache(numbered, tmp_path):

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -13,8 +12,19 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.python.framework import kernels
 
-from cxr import artifacts, calibration, config, films, models, pipeline, predict, training
+from cxr import (
+    artifacts,
+    calibration,
+    config,
+    evaluation,
+    films,
+    models,
+    pipeline,
+    predict,
+    training,
+)
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
@@ -118,16 +128,36 @@ def test_validation_sees_the_films_without_augmentation_or_dropout(finished, dra
     np.testing.assert_allclose(first.loc[0, list(FINDINGS)].astype(float), plain, atol=1e-5)
 
 
-def test_training_does_augment(drawn, tmp_path, monkeypatch):
-    seen = []
-    original = pipeline.augment
-    monkeypatch.setattr(
-        pipeline,
-        "augment",
-        lambda pictures, seed, **how: seen.append(1) or original(pictures, seed, **how),
+def test_augmentation_touches_the_training_films_and_no_others(drawn, tmp_path, monkeypatch):
+    # An augmentation that blackens every film: nothing can be learned from such films, and
+    # they differ from those that validation, which is not augmented, must see.
+    shapes = []
+
+    def blacken(pictures, seed, **options):
+        shapes.append(pictures.shape)
+        return tf.zeros(tf.shape(pictures))
+
+    monkeypatch.setattr(pipeline, "augment", blacken)
+    _, folder = train(tmp_path, drawn, epochs=1)
+    assert shapes, "training did not augment"
+    scores = pd.read_csv(folder / "validation_scores.csv")["Mass"].to_numpy()
+    assert len(np.unique(scores.round(6))) > len(scores) / 2
+    network = training.load(folder)
+    black = network(np.zeros((1, SIZE, SIZE, 1), np.float32)).numpy()
+    assert np.abs(scores - black[0, FINDINGS.index("Mass")]).min() > 1e-6
+
+
+def test_the_epoch_is_chosen_by_the_scores_that_the_saved_model_gives(finished, drawn):
+    record, folder = finished
+    splits, _ = drawn
+    saved = pd.read_csv(folder / "validation_scores.csv")
+    by_finding = evaluation.auroc(
+        splits["validation"][list(FINDINGS)].to_numpy(), saved[list(FINDINGS)].to_numpy()
     )
-    train(tmp_path, drawn, epochs=1)
-    assert seen
+    assert record["validation_auroc"] == pytest.approx(np.nanmean(by_finding), abs=1e-6)
+    history = pd.read_csv(folder / "history.csv").set_index("epoch")
+    chosen = history.loc[record["best_epoch"], [f"val_auroc_{f}" for f in FINDINGS]]
+    np.testing.assert_allclose(chosen.to_numpy(float), by_finding, atol=1e-6)
 
 
 def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn):
@@ -150,41 +180,74 @@ def test_the_same_seed_gives_the_same_run(drawn, tmp_path):
 
 
 CHILD = """
-import sys
+import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+import keras
 import test_training as toy
+
+
+class Death(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (2, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+fit = keras.Model.fit
+keras.Model.fit = lambda self, *data, callbacks=(), **options: fit(
+    self, *data, callbacks=[*callbacks, Death()], **options
+)
 frame, paths = toy.draw(Path({films!r}), 96)
-toy.train(Path({root!r}), ({{"train": frame[:64], "validation": frame[64:]}}, paths), epochs=6)
+toy.train(Path({root!r}), ({{"train": frame[:64], "validation": frame[64:]}}, paths), epochs=5)
 """
 
 
-def test_a_killed_training_goes_on_to_the_same_result(drawn, tmp_path):
-    undisturbed, folder = train(tmp_path / "whole", drawn, epochs=6)
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(drawn, tmp_path):
+    undisturbed, folder = train(tmp_path / "whole", drawn, epochs=5)
     code = CHILD.format(
         tests=str(Path(__file__).parent),
         films=str(tmp_path / "films"),
         root=str(tmp_path / "killed"),
     )
-    history = tmp_path / "killed/runs/baseline-patient/history.csv"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not history.exists() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    done = len(pd.read_csv(history))
-    assert 1 <= done < 6, "the process should have been killed after its first epoch"
-    record, _ = train(tmp_path / "killed", drawn, epochs=6)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()[-2000:]
+    killed = tmp_path / "killed/runs/baseline-patient"
+    assert len(pd.read_csv(killed / "history.csv")) == 2, "two epochs, and part of the third"
+    record, _ = train(tmp_path / "killed", drawn, epochs=5)
     for name in ("validation_scores.csv", "history.csv"):
         whole, resumed = (
             pd.read_csv(path / name).drop(columns="seconds", errors="ignore")
-            for path in (folder, history.parent)
+            for path in (folder, killed)
         )
         pd.testing.assert_frame_equal(whole, resumed, rtol=1e-6)
-    assert record["best_epoch"] == undisturbed["best_epoch"]
+    for name in ("best_epoch", "epochs_done", "validation_auroc"):
+        assert record[name] == undisturbed[name]
+
+
+def test_a_damaged_checkpoint_is_named_with_its_remedy(drawn, tmp_path, monkeypatch):
+    def cut(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(keras.callbacks.TensorBoard, "on_epoch_end", cut)
+        train(tmp_path, drawn)
+    checkpoint = tmp_path / "runs/baseline-patient/checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"checkpoint\.npz cannot be read .* remove it"):
+        train(tmp_path, drawn)
+
+
+def test_a_run_of_another_split_is_refused(finished, drawn):
+    splits, paths = drawn
+    chosen = settings(finished[1].parents[1], epochs=4)
+    with pytest.raises(InputError, match="split_checksum was 'toy', is now 'foreign'"):
+        training.run("baseline", paths, splits, chosen, split_checksum="foreign")
+    fewer = splits | {"train": splits["train"][:60]}
+    with pytest.raises(InputError, match="train_films was 64, is now 60"):
+        training.run("baseline", paths, fewer, chosen, split_checksum="toy")
 
 
 def test_a_model_can_learn_32_films_by_heart(drawn, tmp_path):
@@ -326,6 +389,58 @@ def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
         keras.config.set_dtype_policy(before)
     assert told == f"2 GPU(s): Made-up GPU, 16384 MiB; precision {precision}."
     assert grown == [("gpu0", True), ("gpu1", True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ("baseline", "mixed_float16"),
+        ("mobilenet_small", "mixed_bfloat16"),
+        ("mobilenet_small", "float32"),
+    ],
+)
+def test_every_operation_of_a_training_step_can_run_on_a_gpu(model, precision):
+    # Without a kernel for its number format an operation goes to the CPU, silently, and the
+    # films travel back and forth. TensorFlow lists its GPU kernels on any machine.
+    if not tf.test.is_built_with_cuda():
+        pytest.skip("this TensorFlow was built without kernels for GPUs")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        trainee = training.Trainee(models.build(model, image_size=SIZE), 1)
+        trainee.compile(keras.optimizers.AdamW(1e-3), "binary_crossentropy", jit_compile=False)
+        trainee.optimizer.build(trainee.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy(before)
+    batch = (
+        tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8),
+        tf.TensorSpec((None, len(FINDINGS))),
+        tf.TensorSpec((None,)),
+    )
+    step = tf.function(lambda *data: trainee.train_step(data)).get_concrete_function(*batch)
+    graph = step.graph.as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    assert {"ImageProjectiveTransformV3", "Conv2DBackpropFilter"} <= {node.op for node in nodes}
+    assert not {node.op for node in nodes if not _has_gpu_kernel(node)}
+
+
+def _has_gpu_kernel(node):
+    for kernel in kernels.get_registered_kernels_for_op(node.op).kernel:
+        # "DEFAULT" are kernels for every kind of device.
+        if kernel.device_type in ("GPU", "DEFAULT") and all(
+            node.attr[constraint.name].type in constraint.allowed_values.list.type
+            for constraint in kernel.constraint
+        ):
+            return True
+    return False
+
+
+def test_the_gpu_check_finds_what_has_no_kernel():
+    node = tf.compat.v1.NodeDef(op="ImageProjectiveTransformV3")
+    node.attr["dtype"].type = tf.bfloat16.as_datatype_enum
+    assert not _has_gpu_kernel(node)
+    node.attr["dtype"].type = tf.float32.as_datatype_enum
+    assert _has_gpu_kernel(node) == tf.test.is_built_with_cuda()
 
 
 def test_a_gpu_that_tensorflow_cannot_use_is_told_with_its_remedy(monkeypatch):

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -390,12 +391,12 @@ class _Keeper(keras.callbacks.Callback):
         if not path.exists():
             return 0
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 variables = _variables(trainee)
                 for name, variable in variables.items():
                     variable.assign(saved[name])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path} cannot be read ({error}); remove it and run again: training starts over."
             ) from error
