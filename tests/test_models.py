@@ -9,9 +9,15 @@ from cxr.findings import FINDINGS
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    # The first two are the original project's; DenseNet-121's 7,037,504 without its top
-    # and 1,024 x 14 + 14 for the findings.
-    [("baseline", 369_470), ("mobilenet", 3_760_846), ("densenet121", 7_037_504 + 14_350)],
+    # The first two are the original project's; MobileNet at a quarter of its width has
+    # 218,544 without its top, 256 x 512 + 512 in the head and 512 x 14 + 14 for the findings;
+    # DenseNet-121 7,037,504 without its top and 1,024 x 14 + 14.
+    [
+        ("baseline", 369_470),
+        ("mobilenet", 3_760_846),
+        ("mobilenet_small", 218_544 + 131_584 + 7_182),
+        ("densenet121", 7_037_504 + 14_350),
+    ],
 )
 def test_parameter_counts(name, parameters):
     assert models.build(name, image_size=128).count_params() == parameters
@@ -63,6 +69,18 @@ def test_the_baseline_standardises_each_film():
     assert seen.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-3)
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_batch_normalisation_follows_fast_and_sees_the_films_of_all_devices(name, tmp_path):
+    network = models.build(name, image_size=64)
+    network.save(tmp_path / "model.keras")
+    for model in (network, keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)):
+        normalised = [
+            layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        assert normalised
+        assert all(layer.synchronized and layer.momentum == 0.9 for layer in normalised)
+
+
 def test_a_weights_file_is_loaded_and_one_of_another_architecture_refused(tmp_path):
     small = models.build("mobilenet_small", image_size=64)
     backbone = keras.applications.MobileNet(
@@ -78,8 +96,14 @@ def test_a_weights_file_is_loaded_and_one_of_another_architecture_refused(tmp_pa
     assert not np.array_equal(
         small.get_layer(name).kernel.numpy(), backbone.get_layer(name).kernel.numpy()
     )
-    with pytest.raises(InputError, match="does not hold weights of densenet121"):
-        models.build("densenet121", image_size=64, weights=str(file))
+    # Another network, and the same one at another width.
+    for other in ("densenet121", "mobilenet"):
+        with pytest.raises(InputError, match=f"does not hold weights of {other}"):
+            models.build(other, image_size=64, weights=str(file))
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(InputError, match="does not hold weights of mobilenet_small"):
+        models.build("mobilenet_small", image_size=64, weights=str(damaged))
     with pytest.raises(InputError, match="neither 'imagenet', 'none' nor a file"):
         models.build("mobilenet", image_size=64, weights="imagnet")
 

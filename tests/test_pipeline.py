@@ -106,3 +106,31 @@ def test_augmentation_moves_a_dot_no_further_than_it_says():
 def test_borders_are_reflected_not_blackened():
     bright = tf.fill((16, 64, 64, 1), tf.constant(200, tf.uint8))
     assert pipeline.augment(bright, tf.constant([2, 2])).numpy() == pytest.approx(200, abs=0.1)
+
+
+def test_mirroring_swaps_left_and_right_in_about_half_of_the_films():
+    film = np.zeros((1, 64, 64, 1), np.uint8)
+    film[:, :, :32] = 200
+    pictures = tf.constant(np.repeat(film, 200, axis=0))
+    plain = pipeline.augment(pictures, tf.constant([4, 0])).numpy()
+    mirrored = pipeline.augment(pictures, tf.constant([4, 0]), mirror=True).numpy()
+    left, right = slice(8, 16), slice(48, 56)
+    assert (plain[:, :, left].mean(axis=(1, 2, 3)) > plain[:, :, right].mean(axis=(1, 2, 3))).all()
+    swapped = mirrored[:, :, left].mean(axis=(1, 2, 3)) < mirrored[:, :, right].mean(axis=(1, 2, 3))
+    # 200 fair coins: 100 give or take four standard deviations.
+    assert 72 <= swapped.sum() <= 128
+    # Films that are not mirrored are what they are without mirroring.
+    np.testing.assert_array_equal(mirrored[~swapped], plain[~swapped])
+
+
+def test_blended_films_and_their_targets_have_the_same_shares():
+    pictures = tf.constant(np.full((2, 4, 4, 1), [[[[10]]], [[[50]]]]), tf.uint8)
+    targets = tf.constant([[1.0, 0.0], [0.0, 0.0]])
+    for step in range(5):
+        seed = tf.constant([3, step])
+        mixed, wanted = (x.numpy() for x in pipeline.blend(pictures, targets, seed, 0.4))
+        share = wanted[0, 0]
+        assert 0 <= share <= 1
+        assert wanted[1, 0] == pytest.approx(1 - share, abs=1e-6)
+        assert mixed[0] == pytest.approx(share * 10 + (1 - share) * 50, abs=1e-4)
+        assert mixed[1] == pytest.approx(share * 50 + (1 - share) * 10, abs=1e-4)
