@@ -41,6 +41,11 @@ SHARE = (0.02, 0.10)
 STARTS_A_LAYER, STARTS_AN_ARRAY = 9, 12
 START_SECONDS = (5e-6, 10e-6)
 
+# On several GPUs each layer of batch normalisation waits for three sums over all of them
+# forward and three backward, one after the other, 30 to 60 microseconds each; assumed, too.
+SUMS_A_NORMALISATION = 6
+SUM_SECONDS = (30e-6, 60e-6)
+
 # Eight GPUs do not do eight times the work of one; also an assumption.
 SCALING = (0.70, 0.95)
 
@@ -107,13 +112,18 @@ class Cost:
     values: int
     # Operations started in a training step.
     starts: int
+    # Sums over all GPUs in a training step.
+    sums: int
 
     @classmethod
     def of(cls, model: keras.Model) -> "Cost":
         arrays = len(model.trainable_weights)
         starts = STARTS_A_LAYER * len(model.layers) + STARTS_AN_ARRAY * arrays
         values = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)
-        return cls(operations(model), values, starts)
+        normalised = [
+            layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        return cls(operations(model), values, starts, SUMS_A_NORMALISATION * len(normalised))
 
     def seconds(self, machine: Machine, epochs: int) -> tuple[float, float]:
         """The shortest and the longest time of a training.
@@ -124,13 +134,18 @@ class Cost:
                 validation films, on one GPU.
         """
         found = []
-        for share, scaling, start in zip(SHARE[::-1], SCALING[::-1], START_SECONDS, strict=True):
-            one = machine.peak * 1e12 * share
-            together = one * (machine.gpus * scaling if machine.gpus > 1 else 1)
+        for share, scaling, start, pause in zip(
+            SHARE[::-1], SCALING[::-1], START_SECONDS, SUM_SECONDS, strict=True
+        ):
+            one = together = machine.peak * 1e12 * share
+            starts = self.starts * start
+            if machine.gpus > 1:
+                together *= machine.gpus * scaling
+                starts += self.sums * pause
             # Arithmetic, starting operations and making batches go on side by side.
             step = max(
                 PASSES * self.forward * machine.batch_size / together,
-                self.starts * start,
+                starts,
                 machine.batch_size / FEED,
             )
             # In validation the GPU and the cache take turns.

@@ -1,5 +1,6 @@
 """The recipe page says what its script computes, and the script counts as the papers do."""
 
+import dataclasses
 import importlib.util
 import re
 
@@ -38,15 +39,20 @@ def test_operations_are_those_of_the_papers(cost):
 def test_a_time_is_the_slowest_of_what_goes_on_side_by_side(cost):
     machine = cost.Machine("made up", 1, 1, 16, "float32", batch_size=100)
     # 10 % of 1 TFLOPS: a batch of 100 films of 1 GFLOP takes 3 x 100 / 100 = 3 s.
-    by_arithmetic = cost.Cost(forward=10**9, values=1, starts=1)
+    by_arithmetic = cost.Cost(forward=10**9, values=1, starts=1, sums=0)
     best, worst = by_arithmetic.seconds(machine, epochs=2)
     steps, validation = 758, 10_816 * (0.01 + 1 / cost.FEED)
     assert best == pytest.approx(2 * (steps * 3 + validation))
     assert worst == pytest.approx(2 * (steps * 15 + 10_816 * (0.05 + 1 / cost.FEED)))
     # A network of almost no arithmetic waits for its operations to be started.
-    by_starts = cost.Cost(forward=1, values=1, starts=100_000)
+    by_starts = cost.Cost(forward=1, values=1, starts=100_000, sums=10_000)
     assert by_starts.seconds(machine, epochs=1)[0] == pytest.approx(
         steps * 0.5 + 10_816 / cost.FEED, rel=1e-6
+    )
+    # Two GPUs also wait for 10,000 sums of 30 microseconds.
+    both = dataclasses.replace(machine, gpus=2)
+    assert by_starts.seconds(both, epochs=1)[0] == pytest.approx(
+        steps * 0.8 + 10_816 / cost.FEED, rel=1e-6
     )
 
 
@@ -63,6 +69,9 @@ def test_the_page_names_the_assumptions_of_the_script(cost):
     assert f"**assumed** {low * 100:.0f} % to {high * 100:.0f} % of 8" in PAGE
     low, high = (1e6 * seconds for seconds in cost.START_SECONDS)
     assert f"**assumed** {low:.0f} to {high:.0f} microseconds" in PAGE
+    low, high = (1e6 * seconds for seconds in cost.SUM_SECONDS)
+    assert f"**assumed** {low:.0f} to {high:.0f} microseconds" in PAGE
+    assert f"{cost.SUMS_A_NORMALISATION} sums" in PAGE
     assert f"{cost.STARTS_A_LAYER} a layer and {cost.STARTS_AN_ARRAY} an array" in PAGE
     assert f"{cost.FEED:,} at 224 px" in PAGE
     assert f"{cost.BYTES_PER_VALUE} bytes for each value" in PAGE
