@@ -37,5 +37,7 @@ with _quiet():
 
     # The first look at the devices is the last to be commented on.
     tf.config.list_physical_devices("GPU")
+# TensorFlow warns of retracing where several networks are scored one after the other.
+tf.get_logger().setLevel("ERROR")
 
 __all__ = ["keras", "tf"]
