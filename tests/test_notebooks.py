@@ -1,5 +1,7 @@
 """All four notebooks, executed on a tiny demo; and the shape of the committed ones."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -9,13 +11,18 @@ import sys
 import nbformat
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from cxr import config, download, notebooks
+from cxr import browser, config, download, figures, notebooks
 from cxr.__main__ import main
 from cxr.errors import InputError
+from cxr.figures.display import PLOTLY_TYPE
 from cxr.findings import FINDINGS
+
+# Stands in for a picture where a test does not look at it.
+DOT = b"a dot"
 
 COMMITTED = [config.PROJECT / name for name in notebooks.STAGES.values()]
 
@@ -304,23 +311,116 @@ def test_bad_input_inside_a_notebook_is_one_sentence(tmp_path, monkeypatch):
     assert str(caught.value) == "toy.ipynb, code cell 1: no films in data/; run 000."
 
 
-def test_faults_of_a_notebook_are_found(tmp_path):
+def figure_notebook():
+    """An executed notebook as a user's run leaves it: a title, and one headline figure."""
     title = nbformat.v4.new_markdown_cell("# Title", id="title")
-    cell = nbformat.v4.new_code_cell("1", execution_count=1, id="cell")
+    cell = nbformat.v4.new_code_cell(
+        "figures.show(figure)", execution_count=1, id="cell", metadata={"tags": ["headline"]}
+    )
+    bar = go.Figure(go.Bar(x=["Mass"], y=[3]), layout={"title": "Films with a Mass"})
+    cell.outputs = [nbformat.v4.new_output("display_data", data=figures.bundle(bar, "figure-1"))]
+    return nbformat.v4.new_notebook(cells=[title, cell])
+
+
+def published(path):
+    """The same as `make notebooks` leaves it, with a dot for a picture."""
+    notebook = notebooks.clean(figure_notebook(), path.parent)
+    notebooks.add_pictures(notebook, lambda drawn: [DOT for _ in drawn])
+    nbformat.write(notebook, path)
+    return notebook
+
+
+def test_a_published_notebook_has_no_faults(tmp_path):
+    published(tmp_path / "n.ipynb")
+    assert notebooks.faults(tmp_path / "n.ipynb") == []
+
+
+def test_faults_of_a_notebook_are_found(tmp_path):
     path = tmp_path / "n.ipynb"
-    write(path, title, cell)
-    assert notebooks.faults(path) == []
+    notebook = published(path)
     second = nbformat.v4.new_code_cell("def f():\n    pass", execution_count=7, id="second")
     second.outputs = [nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])]
     second.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="noise"))
-    write(path, cell, second)
-    assert [fault.split(",")[0] for fault in notebooks.faults(path)] == [
+    second.outputs.append(nbformat.v4.new_output("execute_result", data={}, execution_count=6))
+    write(path, notebook.cells[1], second)
+    assert [re.split("[,;]", fault)[0] for fault in notebooks.faults(path)] == [
         "the first cell is not a title",
         "cells are numbered [1",
+        "the code cells are not those that made the outputs",
+        "code cell 2 holds an output of another execution",
         "code cell 2 defines a function or class",
         "code cell 2 holds an error",
         "code cell 2 wrote to standard error",
     ]
+
+
+@pytest.mark.parametrize("edit", ["a changed cell", "a cell taken out", "cells exchanged"])
+def test_code_that_did_not_make_the_outputs_is_a_fault(tmp_path, edit):
+    path = tmp_path / "n.ipynb"
+    notebook = figure_notebook()
+    notebook.cells.append(nbformat.v4.new_code_cell("1 + 1", execution_count=2, id="sum"))
+    notebook = notebooks.clean(notebook, tmp_path)
+    notebooks.add_pictures(notebook, lambda drawn: [DOT for _ in drawn])
+    cells = notebook.cells
+    if edit == "a changed cell":
+        cells[2].source = "1 + 2"
+    elif edit == "a cell taken out":
+        del cells[2]
+    else:
+        cells[1].source, cells[2].source = cells[2].source, cells[1].source
+    nbformat.write(notebook, path)
+    assert notebooks.faults(path) == [
+        "the code cells are not those that made the outputs; run `make notebooks`"
+    ]
+
+
+def test_a_headline_without_a_static_picture_is_a_fault(tmp_path):
+    nbformat.write(notebooks.clean(figure_notebook(), tmp_path), tmp_path / "n.ipynb")
+    (fault,) = notebooks.faults(tmp_path / "n.ipynb")
+    assert "static picture" in fault
+
+
+def test_the_picture_stands_where_scripts_do_not_run():
+    notebook = figure_notebook()
+    notebooks.add_pictures(notebook, lambda drawn: [DOT for _ in drawn])
+    (output,) = notebook.cells[1].outputs
+    encoded = base64.b64encode(DOT).decode()
+    # By itself, and inside the HTML, which some viewers prefer and rid of its scripts.
+    assert output.data["image/png"] == encoded
+    without_scripts = re.sub("<script>.*?</script>", "", output.data["text/html"], flags=re.DOTALL)
+    assert f'<img alt="Films with a Mass" src="data:image/png;base64,{encoded}"' in without_scripts
+    # The rest is as before: a reader with scripts gets the same figure.
+    before = figure_notebook().cells[1].outputs[0].data
+    assert output.data[PLOTLY_TYPE] == before[PLOTLY_TYPE]
+    assert output.data["text/html"].split("<script>")[1] == before["text/html"].split("<script>")[1]
+
+
+def test_cleaning_takes_out_what_differs_from_run_to_run(tmp_path):
+    def run_at(root, took, rate, commit):
+        notebook = figure_notebook()
+        cell = notebook.cells[1]
+        cell.metadata["execution"] = {"iopub.execute_input": f"2026-11-25T19:34:{took}"}
+        text = f"{root}/data: 58.9 MB  {rate} MB/s  {took} s\nseed 42  commit {commit}+\n"
+        cell.outputs.append(nbformat.v4.new_output("stream", text=text))
+        notebook.metadata["language_info"] = {"name": "python", "version": f"3.11.{took}"}
+        return nbformat.writes(notebooks.clean(notebook, root))
+
+    one = run_at(tmp_path / "one", 12, "3.4", "df7cd8a")
+    two = run_at(tmp_path / "two", 34, "56.7", "17326460")
+    assert one == two
+    assert "demo/data: 58.9 MB" in one and "seed 42" in one
+
+
+@pytest.mark.skipif(not browser.path(), reason="no Chromium is installed")
+def test_the_same_figure_gives_the_same_picture():
+    figure = go.Figure(go.Bar(x=["Mass"], y=[3]), layout={"title": "Films with a Mass"})
+    one, two = browser.pictures([figure]), browser.pictures([figure])
+    assert one == two
+    with Image.open(io.BytesIO(one[0])) as picture:
+        assert picture.size == (900, 480)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=256)}
+    # The bar is there, in the template's first colour.
+    assert (0, 114, 178) in colours
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
@@ -341,13 +441,9 @@ def test_the_committed_notebooks_are_publishable(path):
 def test_every_figure_can_be_drawn_everywhere(path):
     notebook = nbformat.read(path, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    figures = [
-        output.data
-        for output in outputs
-        if "application/vnd.plotly.v1+json" in output.get("data", {})
-    ]
-    assert figures or path.name.startswith("000")
-    for data in figures:
+    drawn = [output.data for output in outputs if PLOTLY_TYPE in output.get("data", {})]
+    assert drawn
+    for data in drawn:
         # plotly's own format for JupyterLab and VS Code, HTML for everything else.
         assert "Plotly.newPlot" in data["text/html"]
         assert "https://cdn.plot.ly/plotly-" in data["text/html"]

@@ -1,18 +1,23 @@
 """Execute the four notebooks in order, and check the committed copies."""
 
 import datetime
+import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbclient
 import nbformat
+import plotly.graph_objects as go
 
 from cxr import artifacts, progress
 from cxr.config import PROJECT, Config
 from cxr.errors import InputError
+from cxr.figures import display
 
 STAGES = {
     "000": "000-data_download.ipynb",
@@ -156,12 +161,83 @@ def nbviewer(name: str) -> str:
     )
 
 
-def publish(config: Config, environment: dict[str, str]) -> None:
-    """Execute all notebooks and write them back, without what differs from run to run."""
-    execute(config, list(STAGES), environment)
+def publish(config: Config, environment: dict[str, str], *, folder: Path | None = None) -> None:
+    """Execute all notebooks and write them back, without what differs from run to run.
+
+    The figures of cells tagged "headline" gain a static picture, for readers whose viewer
+    runs no scripts.
+
+    Args:
+        config, environment: as for `execute`.
+        folder: where the notebooks lie and are written back to; the project by default.
+
+    Raises:
+        CellError: at the first failing cell.
+        InputError: where no browser is installed to draw the pictures.
+    """
+    from cxr import browser
+
+    folder = folder or PROJECT
+    browser.require()
+    execute(config, list(STAGES), environment, folder=folder)
     for name in STAGES.values():
-        notebook = nbformat.read(config.runs / "notebooks" / name, as_version=4)
-        artifacts.write_text(PROJECT / name, nbformat.writes(clean(notebook, config.root)) + "\n")
+        notebook = clean(_executed(config, name), config.root)
+        add_pictures(notebook, browser.pictures)
+        artifacts.write_text(folder / name, nbformat.writes(notebook) + "\n")
+
+
+def executed(config: Config) -> dict[str, nbformat.NotebookNode]:
+    """The executed notebooks of a profile, by stage.
+
+    Raises:
+        InputError: if one was not executed yet, or is not readable.
+    """
+    return {stage: _executed(config, name) for stage, name in STAGES.items()}
+
+
+def _executed(config: Config, name: str) -> nbformat.NotebookNode:
+    path = config.runs / "notebooks" / name
+    if not path.exists():
+        raise InputError(f"{path} does not exist; execute the notebooks first, with `make run`.")
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
+        raise InputError(f"{path} is not a readable notebook; remove it and `make run`.") from None
+
+
+HEADLINE = "headline"
+
+
+def figures_of(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The outputs of a cell that hold a figure."""
+    return [o for o in cell.get("outputs", []) if display.PLOTLY_TYPE in o.get("data", {})]
+
+
+def add_pictures(
+    notebook: nbformat.NotebookNode, draw: Callable[[list[go.Figure]], list[bytes]]
+) -> None:
+    """Give the headline figures a static picture, in place.
+
+    Args:
+        notebook: executed; cells tagged "headline" hold the figures that answer it.
+        draw: figures to PNG files, as `browser.pictures`.
+    """
+    outputs = [
+        output
+        for cell in notebook.cells
+        if HEADLINE in cell.metadata.get("tags", [])
+        for output in figures_of(cell)
+    ]
+    drawn = [go.Figure(output.data[display.PLOTLY_TYPE]) for output in outputs]
+    for output, figure, picture in zip(outputs, drawn, draw(drawn), strict=True):
+        name = re.search(r'id="(figure-\d+)-', output.data["text/html"])[1]
+        output.data = nbformat.from_dict(display.bundle(figure, name, picture=picture))
+
+
+def code_checksum(notebook: nbformat.NotebookNode) -> str:
+    """SHA-256 of the sources of all code cells, in order."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
 # Durations, rates and the commit are true of one run only.
@@ -173,7 +249,10 @@ _VOLATILE = (
 
 
 def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
-    """Take out run times, the commit, the paths below `root` and execution metadata."""
+    """Take out run times, the commit, the paths below `root` and execution metadata.
+
+    What the code was that made the outputs is kept, as a checksum in the metadata.
+    """
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -189,6 +268,7 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": language.get("name", "python")},
+            "cxr": {"executed_code_sha256": code_checksum(notebook)},
         }
     )
     return notebook
@@ -204,8 +284,8 @@ def _mask(text: str, root: Path) -> str:
 def faults(path: Path) -> list[str]:
     """What keeps a notebook from being publishable; empty where it is fine.
 
-    It must start with a title, be executed top to bottom (1..n), hold no error, no
-    function definition and no trace of the machine, and stay small.
+    It must start with a title, be executed top to bottom (1..n), as it stands, hold no
+    error and no function definition, show its headline as a picture too, and stay small.
     """
     notebook = nbformat.read(path, as_version=4)
     found = []
@@ -216,7 +296,19 @@ def faults(path: Path) -> list[str]:
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
         found.append(f"cells are numbered {counts}, not 1 to {len(code)}")
+    if notebook.metadata.get("cxr", {}).get("executed_code_sha256") != code_checksum(notebook):
+        found.append("the code cells are not those that made the outputs; run `make notebooks`")
+    headlines = [
+        output
+        for cell in code
+        if HEADLINE in cell.metadata.get("tags", [])
+        for output in figures_of(cell)
+    ]
+    if not headlines or not all("image/png" in output.data for output in headlines):
+        found.append("no figure of a cell tagged as headline, or one without a static picture")
     for number, cell in enumerate(code, start=1):
+        if any(o.get("execution_count", number) != number for o in cell.outputs):
+            found.append(f"code cell {number} holds an output of another execution")
         if re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE):
             found.append(f"code cell {number} defines a function or class")
         if any(output.output_type == "error" for output in cell.outputs):

@@ -1,7 +1,8 @@
 """Frames in, plotly figures out; `show` displays one everywhere a notebook is read."""
 
+from cxr.figures.arrived import arrived
 from cxr.figures.calibration import decision_grid, operating_points, reliability_grid
-from cxr.figures.display import fragment, save, show
+from cxr.figures.display import bundle, fragment, save, show, spoken, write_library
 from cxr.figures.evaluation import (
     adjudicated,
     differences,
@@ -54,6 +55,8 @@ __all__ = [
     "adjudicated",
     "age_by_finding",
     "alone_and_combined",
+    "arrived",
+    "bundle",
     "control_aurocs",
     "cooccurrence",
     "decision_grid",
@@ -84,6 +87,8 @@ __all__ = [
     "save",
     "show",
     "split_balance",
+    "spoken",
     "subgroup_gaps",
     "view_by_finding",
+    "write_library",
 ]

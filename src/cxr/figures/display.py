@@ -1,5 +1,6 @@
 """The one way to show a figure: in a notebook, on a page, in a file."""
 
+import base64
 import hashlib
 import html
 import itertools
@@ -17,6 +18,9 @@ from cxr.figures.style import TEMPLATE
 
 PLOTLY_URL = f"https://cdn.plot.ly/plotly-{plotly.offline.get_plotlyjs_version()}.min.js"
 
+# plotly's own format, which JupyterLab and VS Code prefer to HTML.
+PLOTLY_TYPE = "application/vnd.plotly.v1+json"
+
 _shown = itertools.count(1)
 
 # The page's first figure asks for plotly.js, all others wait for the same promise; a page
@@ -24,23 +28,29 @@ _shown = itertools.count(1)
 # under RequireJS (nbviewer) the name given to `require` loses its ending and fails.
 _HTML = """\
 <div id="{id}" class="cxr-figure" role="img" aria-label="{title}" \
-style="width:100%;height:{height}px"></div>
+style="width:100%;height:{height}px">{picture}</div>
 <script>
 (() => {{
   window.cxrPlotly ??= window.Plotly ? Promise.resolve() : new Promise((loaded, failed) => {{
     const script = document.createElement("script");
-    script.src = "{url}";
+    script.src = "{library}";
     script.onload = loaded;
     script.onerror = failed;
     document.head.append(script);
   }});
   const box = document.getElementById("{id}");
   const figure = {figure};
-  window.cxrPlotly.then(
-    () => Plotly.newPlot(box, figure.data, figure.layout, {{responsive: true}}),
-    () => {{ box.textContent = "This figure needs {url}, which did not load."; }});
+  window.cxrPlotly.then(() => {{
+    box.replaceChildren();
+    return Plotly.newPlot(box, figure.data, figure.layout, {config});
+  }}, () => {{ box.append("This figure needs {library}, which did not load."); }});
 }})();
 </script>"""
+
+# The picture is what a reader sees where scripts do not run; the script replaces it.
+_PICTURE = '<img alt="{title}" src="data:image/png;base64,{data}" style="max-width:100%">'
+
+_CONFIG = {"responsive": True, "displaylogo": False}
 
 
 def spoken(figure: go.Figure) -> str:
@@ -51,37 +61,57 @@ def spoken(figure: go.Figure) -> str:
     return " ".join(re.sub("<[^>]*>", " ", title).split())
 
 
-def fragment(figure: go.Figure, name: str) -> str:
-    """HTML that draws a figure with the page's own plotly.js, or else with the CDN's.
+def fragment(
+    figure: go.Figure, name: str, *, library: str = PLOTLY_URL, picture: bytes | None = None
+) -> str:
+    """HTML that draws a figure, to stand anywhere on a page.
 
     Args:
         figure: needs a title, which is also what a screen reader says.
         name: starts the element's id; one per figure of a page.
+        library: where to load plotly.js from, if the page does not hold it: once per page.
+        picture: a PNG of the figure, for readers whose viewer runs no scripts.
     """
     content = figure.to_json()
     # The same notebook gives the same output: a digest of the figure, not a random id.
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    title = html.escape(spoken(figure), quote=True)
+    data = base64.b64encode(picture).decode() if picture else ""
     return _HTML.format(
         id=f"{name}-{digest}",
-        title=html.escape(spoken(figure), quote=True),
+        title=title,
         height=figure.layout.height or TEMPLATE.layout.height,
-        url=PLOTLY_URL,
+        picture=_PICTURE.format(title=title, data=data) if picture else "",
+        library=library,
         figure=content.replace("</", "<\\/"),
+        config=json.dumps(_CONFIG),
     )
+
+
+def bundle(figure: go.Figure, name: str, *, picture: bytes | None = None) -> dict:
+    """A figure in every format that a notebook's reader may look for, by MIME type.
+
+    JupyterLab and VS Code take plotly's own, nbviewer and nbconvert the HTML, which also
+    holds the picture; who reads neither finds the picture by itself.
+    """
+    formats = {
+        PLOTLY_TYPE: json.loads(figure.to_json()) | {"config": _CONFIG},
+        "text/html": fragment(figure, name, picture=picture),
+    }
+    if picture:
+        formats["image/png"] = base64.b64encode(picture).decode()
+    return formats
 
 
 def show(figure: go.Figure) -> None:
     """Display a figure so that JupyterLab, VS Code, nbviewer and exported HTML draw it.
 
-    The output holds plotly's own format, which JupyterLab and VS Code prefer, and HTML
-    that loads plotly.js once per page, at the version that made the figure.
+    plotly.js is loaded once per page, at the version that made the figure.
 
     Args:
         figure: needs a title, which is also what a screen reader says.
     """
-    shown = fragment(figure, f"figure-{next(_shown)}")
-    content = json.loads(figure.to_json())
-    display({"application/vnd.plotly.v1+json": content, "text/html": shown}, raw=True)
+    display(bundle(figure, f"figure-{next(_shown)}"), raw=True)
 
 
 def save(figure: go.Figure, path: Path) -> go.Figure:
@@ -89,9 +119,15 @@ def save(figure: go.Figure, path: Path) -> go.Figure:
 
     plotly.js (5 MB) is written once per folder, as `plotly.min.js`, for all its pages.
     """
-    library = path.with_name("plotly.min.js")
-    if not library.exists():
-        artifacts.write_text(library, plotly.offline.get_plotlyjs())
-    script = '<script src="plotly.min.js"></script>'
-    artifacts.write_text(path, page(spoken(figure), fragment(figure, path.stem), head=script))
+    drawing = fragment(figure, path.stem, library=write_library(path.parent))
+    artifacts.write_text(path, page(spoken(figure), drawing))
     return figure
+
+
+def write_library(folder: Path) -> str:
+    """Put this version's plotly.js into `folder`, unless it lies there; return its name."""
+    path = folder / "plotly.min.js"
+    script = plotly.offline.get_plotlyjs()
+    if not path.exists() or path.read_text(encoding="utf-8") != script:
+        artifacts.write_text(path, script)
+    return path.name

@@ -1,0 +1,101 @@
+"""A headless Chromium: it draws static pictures of figures, and tests what readers see."""
+
+import base64
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+import plotly.offline
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from cxr.errors import InputError
+from cxr.figures.style import TEMPLATE
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# Nothing but the page that was asked for.
+_ARGUMENTS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Pixels across, what GitHub gives a notebook's output; colours, enough for a figure.
+WIDTH, COLOURS = 900, 64
+
+
+def path() -> str | None:
+    """Where a Chromium or Chrome is installed; None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def require() -> str:
+    """Where the browser is.
+
+    Raises:
+        InputError: where none is installed.
+    """
+    found = path()
+    if found is None:
+        raise InputError(
+            f"no browser is installed ({', '.join(NAMES)}); it draws the static pictures of the "
+            "committed notebooks. On Debian: apt install chromium."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Browser]:
+    """Start a headless browser with an empty profile of its own; it ends with the block.
+
+    Raises:
+        InputError: where no browser is installed.
+    """
+    found = require()
+    with sync_playwright() as playwright:
+        # The administrator, as in a container, cannot use Chromium's sandbox.
+        sandbox = os.geteuid() != 0
+        browser = playwright.chromium.launch(
+            executable_path=found, args=list(_ARGUMENTS), chromium_sandbox=sandbox
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def pictures(figures: list[go.Figure]) -> list[bytes]:
+    """Draw figures as PNG files, `WIDTH` pixels wide; the same figure gives the same bytes.
+
+    Raises:
+        InputError: where no browser is installed.
+    """
+    with opened() as browser:
+        tab = browser.new_page()
+        tab.add_script_tag(content=plotly.offline.get_plotlyjs())
+        return [_small(_draw(tab, figure)) for figure in figures]
+
+
+def _draw(tab, figure: go.Figure) -> bytes:
+    height = figure.layout.height or TEMPLATE.layout.height
+    size = {"format": "png", "width": WIDTH, "height": height}
+    address = tab.evaluate(
+        "([figure, size]) => Plotly.toImage(JSON.parse(figure), size)", [figure.to_json(), size]
+    )
+    return base64.b64decode(address.partition(",")[2])
+
+
+def _small(png: bytes) -> bytes:
+    """The same picture with a palette: a third of the bytes, and no difference to see."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        reduced = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        reduced.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
