@@ -12,7 +12,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab soak bench accuracy notebooks lint format preflight environment constraints clean
+.PHONY: help run test lab soak bench accuracy notebooks html lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -43,8 +43,11 @@ bench: $(READY) ## measure every performance claim; prints the tables
 accuracy: $(READY) ## train and evaluate on the real films of SHARED_DIR; keeps the numbers
 	$(BIN)/python benchmarks/accuracy/real_films.py
 
-notebooks: $(READY) ## execute the committed notebooks again on the demo
+notebooks: $(READY) ## execute the committed notebooks on the demo (needs Chromium)
 	$(BIN)/python -m cxr notebooks
+
+html: $(READY) ## write the results as a site that needs no network
+	$(BIN)/python -m cxr html --profile $(PROFILE)
 
 preflight: $(READY) ## name the GPU, its memory and the precision
 	$(BIN)/python -m cxr preflight --profile $(PROFILE)

@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--profile", metavar="NAME")
     predict.set_defaults(action=_predict, command=predict)
 
+    site = commands.add_parser("html", help="write the results as a site that needs no network")
+    site.add_argument("--profile", metavar="NAME")
+    site.set_defaults(action=_site, command=site)
+
     publish = commands.add_parser(
         "notebooks", help="execute the committed notebooks on the demo and clean them"
     )
@@ -169,6 +173,13 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{options.film}, scored by {folder.name}\n")
     print(table.round(3).to_string(index=False))
     print(f"\n{notes}")
+    return 0
+
+
+def _site(options: argparse.Namespace) -> int:
+    from cxr import site
+
+    print(f"Open {site.write(load_config(profile=options.profile))} in a browser.")
     return 0
 
 

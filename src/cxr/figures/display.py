@@ -72,8 +72,8 @@ def fragment(
         library: where to load plotly.js from, if the page does not hold it: once per page.
         picture: a PNG of the figure, for readers whose viewer runs no scripts.
     """
-    content = figure.to_json()
-    # The same notebook gives the same output: a digest of the figure, not a random id.
+    # The same figure gives the same output: keys in order, and a digest, not a random id.
+    content = json.dumps(json.loads(figure.to_json()), sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     title = html.escape(spoken(figure), quote=True)
     data = base64.b64encode(picture).decode() if picture else ""
