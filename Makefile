@@ -12,7 +12,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab soak bench accuracy notebooks html lint format preflight environment constraints clean
+.PHONY: help run test lab soak bench accuracy notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -48,6 +48,12 @@ notebooks: $(READY) ## execute the committed notebooks on the demo (needs Chromi
 
 html: $(READY) ## write the results as a site that needs no network
 	$(BIN)/python -m cxr html --profile $(PROFILE)
+
+deck: $(READY) ## write the results as slides (RESULTS=<folder with tables>)
+	$(BIN)/python -m cxr deck --profile $(PROFILE) $(RESULTS)
+
+readme: $(READY) ## write the README's results, pictures and slides from their tables
+	$(BIN)/python -m cxr readme
 
 preflight: $(READY) ## name the GPU, its memory and the precision
 	$(BIN)/python -m cxr preflight --profile $(PROFILE)

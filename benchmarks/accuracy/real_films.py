@@ -6,6 +6,7 @@ films were picked by their collectors; which of the two groups a film belongs to
 much about its labels that mixing them would flatter every model.
 
     make accuracy          # about half an hour on two CPU cores; goes on where it stopped
+    make readme            # then: the README's table, its pictures and the slides
 """
 
 import os
@@ -17,7 +18,6 @@ import pandas as pd
 
 from cxr import artifacts, evaluation, external, notebooks, scoring, splits
 from cxr.config import PROJECT, load_config
-from cxr.figures import svg
 from cxr.findings import FINDINGS
 
 BLOCK = (1336, 3923)
@@ -76,7 +76,7 @@ def main() -> int:
     )
     parts, _ = splits.load(config.subset, settings=wanted)
     block = parts["test"][parts["test"]["patient_id"].between(*BLOCK)]
-    summary, tables = [], {}
+    summary = []
     for model in config.models:
         name = config.run_name(model)
         run = artifacts.read_json(config.runs / name / "config.json")
@@ -92,7 +92,6 @@ def main() -> int:
             seed=config.seed,
         )
         artifacts.write_csv(RESULTS / f"auroc_{name}.csv", table.round(4))
-        tables[model] = table
         curves = evaluation.roc_curves(truth[list(FINDINGS)], scores)
         artifacts.write_csv(RESULTS / f"roc_{name}.csv", curves.round(4))
         _keep_all_tables(config, name, parts)
@@ -109,6 +108,9 @@ def main() -> int:
             | {
                 key: run[key]
                 for key in (
+                    "model",
+                    "parameters",
+                    "devices",
                     "train_films",
                     "train_patients",
                     "validation_films",
@@ -122,16 +124,11 @@ def main() -> int:
                     "image_size",
                 )
             }
+            # Of a file of weights only its name: where it lies tells a reader nothing.
+            | {"weights": Path(run["weights"]).name}
         )
         print(table.round(3).to_string(index=False))
     print(pd.DataFrame(summary).to_string(index=False))
-    picture = svg.intervals(
-        tables,
-        "AUROC by finding on real films, with 95 % intervals",
-        f"{len(truth):,} test films of {truth['patient_id'].nunique():,} patients, patient split, "
-        "128 px, text-mined labels. Research software, not a medical device.",
-    )
-    artifacts.write_text(RESULTS / "auroc.svg", picture)
     artifacts.write_json(
         RESULTS / "summary.json",
         {

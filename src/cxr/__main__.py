@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cxr.config import PROFILES, SPLITS, Config, load_config
+from cxr.config import PROFILES, PROJECT, SPLITS, Config, load_config
 from cxr.errors import InputError
 
 
@@ -69,6 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     site = commands.add_parser("html", help="write the results as a site that needs no network")
     site.add_argument("--profile", metavar="NAME")
     site.set_defaults(action=_site, command=site)
+
+    deck = commands.add_parser("deck", help="write the results as slides")
+    deck.add_argument(
+        "results",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="with tables, such as presentation/results/images128; default: the profile's own",
+    )
+    deck.add_argument("--profile", metavar="NAME")
+    deck.set_defaults(action=_deck, command=deck)
+
+    readme = commands.add_parser(
+        "readme", help="write the README's table, pictures and slides from the measured tables"
+    )
+    readme.set_defaults(action=_readme, command=readme)
 
     publish = commands.add_parser(
         "notebooks", help="execute the committed notebooks on the demo and clean them"
@@ -180,6 +196,38 @@ def _site(options: argparse.Namespace) -> int:
     from cxr import site
 
     print(f"Open {site.write(load_config(profile=options.profile))} in a browser.")
+    return 0
+
+
+def _deck(options: argparse.Namespace) -> int:
+    from cxr import deck, results, sources
+
+    config = load_config(profile=options.profile)
+    if options.results is not None:
+        found, path = results.of_folder(options.results), options.results / "deck.html"
+        known = deck.read_facts(sources.small_file("records"))
+    else:
+        found, path = results.of_profile(config), config.presentation / "deck.html"
+        known = deck.read_facts(
+            config.data / "records.csv",
+            min_combination=config.min_combination,
+            seed=config.seed,
+        )
+    for written in deck.write(found, known, path, light=options.results is not None):
+        print(written)
+    return 0
+
+
+def _readme(options: argparse.Namespace) -> int:
+    from cxr import deck, readme, results, sources
+
+    found = results.of_folder(PROJECT / "presentation" / "results" / "images128")
+    known = deck.read_facts(sources.small_file("records"))
+    for written in (
+        *readme.write(found, PROJECT / "README.md"),
+        *deck.write(found, known, found.folder / "deck.html", light=True),
+    ):
+        print(written)
     return 0
 
 

@@ -37,7 +37,7 @@ def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFram
     )
     for place in range(len(FINDINGS)):
         figure.add_trace(diagonal(), row=place // 5 + 1, col=place % 5 + 1)
-    entitle(figure, "ROC curve of each finding, with its AUROC")
+    entitle(figure, "ROC curve of each finding, with its AUROC and 95 % interval")
     return figure
 
 
@@ -335,7 +335,7 @@ def _curve_grid(
     y: tuple[str, str],
     corner: str,
 ) -> go.Figure:
-    """A panel per finding with one curve per model and its metric in a corner."""
+    """A panel per finding with one curve per model, its metric and interval in a corner."""
     figure = finding_grid()
     for place, finding in enumerate(FINDINGS):
         where = {"row": place // 5 + 1, "col": place % 5 + 1}
@@ -345,8 +345,11 @@ def _curve_grid(
             if part.empty:
                 lines.append("not estimable")
                 continue
-            value = tables[name].set_index("finding").loc[finding, metric]
-            lines.append(f"<span style='color:{PALETTE[colour % 7]}'>{value:.3f}</span>")
+            row = tables[name].set_index("finding").loc[finding]
+            bounds = "" if pd.isna(row["low"]) else f" ({row['low']:.2f}–{row['high']:.2f})"
+            lines.append(
+                f"<span style='color:{PALETTE[colour % 7]}'>{row[metric]:.3f}{bounds}</span>"
+            )
             figure.add_trace(
                 go.Scatter(
                     mode="lines",  # plotly marks the points of short lines otherwise
