@@ -152,13 +152,16 @@ def provenance(config: Config) -> str:
     )
 
 
-def nbviewer(name: str) -> str:
-    """Where nbviewer shows a committed notebook; the address derives from pyproject.toml."""
+def repository() -> str:
+    """The repository's address, which stands in pyproject.toml and nowhere else."""
     urls = importlib.metadata.metadata("cxr").get_all("Project-URL")
-    repository = next(url for url in urls if url.startswith("Repository, ")).split(", ")[1]
-    return repository.replace("https://github.com", "https://nbviewer.org/github") + (
-        f"/blob/main/{name}"
-    )
+    return next(url for url in urls if url.startswith("Repository, ")).split(", ")[1]
+
+
+def nbviewer(name: str) -> str:
+    """Where nbviewer shows a committed notebook."""
+    viewer = repository().replace("https://github.com", "https://nbviewer.org/github")
+    return f"{viewer}/blob/main/{name}"
 
 
 def publish(config: Config, environment: dict[str, str], *, folder: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from pygments.formatters import HtmlFormatter
 
 from cxr import artifacts, figures, notebooks
-from cxr.config import Config
+from cxr.config import PROJECT, Config
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page
 
@@ -31,7 +31,7 @@ _CODE = f"""\
 .output_area pre {{ background: none; border-left: 3px solid var(--line); border-radius: 0; }}
 .prompt {{ display: none; }}
 </style>
-<noscript><style>.cxr-figure:empty::after {{
+<noscript><style>.cxr-figure > div:empty::after {{
   content: "This figure is interactive and needs JavaScript; its numbers are in the tables."; }}
 </style></noscript>"""
 
@@ -80,10 +80,31 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
                     go.Figure(data[PLOTLY_TYPE]), f"figure-{number}", library=library
                 )
                 output.data = nbformat.from_dict({"text/html": drawing})
+            elif "text/markdown" in data:
+                # A page has one title: a card that is shown below a heading goes two down.
+                data["text/markdown"] = re.sub(
+                    "^#", "###", data["text/markdown"], flags=re.MULTILINE
+                )
             elif "<table" in data.get("text/html", ""):
                 data["text/html"] = _scrolling(data["text/html"])
     exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    return _wide_tables(exporter.from_notebook_node(notebook)[0])
+    return _linked(_wide_tables(exporter.from_notebook_node(notebook)[0]))
+
+
+def _linked(text: str) -> str:
+    """Lead links to a notebook to its page, those to other files to the repository."""
+
+    def lead(found: re.Match) -> str:
+        target, _, part = found[1].partition("#")
+        if target in notebooks.STAGES.values():
+            address = f"{Path(target).stem}.html"
+        elif target and (PROJECT / target).exists():
+            address = f"{notebooks.repository()}/blob/main/{target}"
+        else:
+            return found[0]
+        return f'href="{address}{"#" + part if part else ""}"'
+
+    return re.sub(r'href="([^":]*)"', lead, text)
 
 
 def _index(
@@ -148,7 +169,7 @@ def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, st
 
 
 def _markdown(text: str) -> str:
-    return _wide_tables(markdown2html_mistune(text))
+    return _linked(_wide_tables(markdown2html_mistune(text)))
 
 
 def _wide_tables(text: str) -> str:

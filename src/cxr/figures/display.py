@@ -26,9 +26,12 @@ _shown = itertools.count(1)
 # The page's first figure asks for plotly.js, all others wait for the same promise; a page
 # that brings its own copy asks for nothing. A plain script element is used on purpose:
 # under RequireJS (nbviewer) the name given to `require` loses its ending and fails.
+# On a narrow screen the figure keeps a width at which it can be read and scrolls sideways;
+# a finger scrolls the page instead of zooming into the figure.
 _HTML = """\
 <div id="{id}" class="cxr-figure" role="img" aria-label="{title}" \
-style="width:100%;height:{height}px">{picture}</div>
+style="height:{height}px;overflow:auto hidden">\
+<div style="height:100%;min-width:var(--narrowest, 44rem)">{picture}</div></div>
 <script>
 (() => {{
   window.cxrPlotly ??= window.Plotly ? Promise.resolve() : new Promise((loaded, failed) => {{
@@ -38,11 +41,16 @@ style="width:100%;height:{height}px">{picture}</div>
     script.onerror = failed;
     document.head.append(script);
   }});
-  const box = document.getElementById("{id}");
+  const box = document.getElementById("{id}").firstElementChild;
   const figure = {figure};
+  const config = {config};
+  if (matchMedia("(pointer: coarse)").matches) {{
+    figure.layout.dragmode = false;
+    config.displayModeBar = false;
+  }}
   window.cxrPlotly.then(() => {{
     box.replaceChildren();
-    return Plotly.newPlot(box, figure.data, figure.layout, {config});
+    return Plotly.newPlot(box, figure.data, figure.layout, config);
   }}, () => {{ box.append("This figure needs {library}, which did not load."); }});
 }})();
 </script>"""
@@ -73,7 +81,9 @@ def fragment(
         picture: a PNG of the figure, for readers whose viewer runs no scripts.
     """
     # The same figure gives the same output: keys in order, and a digest, not a random id.
-    content = json.dumps(json.loads(figure.to_json()), sort_keys=True, ensure_ascii=False)
+    content = json.dumps(
+        json.loads(figure.to_json()), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     title = html.escape(spoken(figure), quote=True)
     data = base64.b64encode(picture).decode() if picture else ""

@@ -336,6 +336,8 @@ def prevalence_by_split(balances: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_xaxes(
         type="log", matches="x", tickvals=[0.1, 0.3, 1, 3, 10, 30, 60], title="prevalence (%)"
     )
+    # An axis that matches itself makes plotly.js complain in the browser's console.
+    figure.layout.xaxis.matches = None
     figure.update_layout(
         title="Prevalence in train, validation and test, by kind of split",
         height=620,
