@@ -52,19 +52,23 @@ def write(config: Config) -> Path:
     texts = {path.stem: path for path in sorted(config.presentation.glob("*.md"))}
     links = {"Results": "index.html"}
     links |= {f"{stage} {_title(book)}": _address(stage) for stage, book in executed.items()}
-    links |= {_words(name): f"{name}.html" for name in texts}
+    cards = {_words(name): f"{name}.html" for name in texts}
     deck = config.presentation / "deck.html"
     if deck.exists():
         with artifacts.atomic(folder / "deck.html") as temporary:
             shutil.copyfile(deck, temporary)
-        links["Slides"] = "deck.html"
+        cards["Slides"] = "deck.html"
+    # Cards of models can be many, so only the first page lists those.
+    links |= {
+        words: link for words, link in cards.items() if link in ("data_card.html", "deck.html")
+    }
     for stage, book in executed.items():
         body = notebook_page(book, library)
         _save(folder, _address(stage), f"{stage} {_title(book)}", body, links)
     for name, path in texts.items():
         body = _markdown(path.read_text(encoding="utf-8"))
         _save(folder, f"{name}.html", _words(name), body, links)
-    return _save(folder, "index.html", TITLE, _index(config, executed, links, library), links)
+    return _save(folder, "index.html", TITLE, _index(config, executed, cards, library), links)
 
 
 def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
@@ -110,7 +114,7 @@ def _linked(text: str) -> str:
 def _index(
     config: Config,
     executed: Mapping[str, nbformat.NotebookNode],
-    links: Mapping[str, str],
+    cards: Mapping[str, str],
     library: str,
 ) -> str:
     """The first page: what was found, and where everything else is."""
@@ -119,11 +123,9 @@ def _index(
     parts.append(
         _cards({f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()})
     )
-    stages = {_address(stage) for stage in executed} | {"index.html"}
-    others = {words: address for words, address in links.items() if address not in stages}
-    if others:
+    if cards:
         parts.append("<h2>Cards and slides</h2>")
-        parts.append(_cards({words: (link, _purpose(link)) for words, link in others.items()}))
+        parts.append(_cards({words: (link, _purpose(link)) for words, link in cards.items()}))
     return "\n".join(parts)
 
 
@@ -169,7 +171,8 @@ def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, st
 
 
 def _markdown(text: str) -> str:
-    return _linked(_wide_tables(markdown2html_mistune(text)))
+    content = re.sub('<a class="anchor-link".*?</a>', "", markdown2html_mistune(text))
+    return _linked(_wide_tables(content))
 
 
 def _wide_tables(text: str) -> str:
