@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from cxr import artifacts, browser, config, deck, results
+from cxr import __main__, artifacts, browser, config, deck, results
 from cxr.errors import InputError
 from cxr.figures import slides
 
@@ -269,6 +269,21 @@ def test_keys_and_buttons_turn_the_slides_without_a_network(tab, known, tmp_path
         "[...document.querySelectorAll('.slide')].every((s) => s.scrollHeight <= s.clientHeight)"
     )
     assert not faults
+
+
+def test_a_folders_deck_is_written_without_a_browser_too(copy, monkeypatch, capsys):
+    monkeypatch.setattr(browser, "path", lambda: None)
+    assert __main__.main(["deck", str(copy)]) == 0
+    assert capsys.readouterr().out == f"{copy / 'deck.html'}\n"
+    page = (copy / "deck.html").read_text(encoding="utf-8")
+    # plotly.js lies beside the page, which asks for it there before it asks the CDN.
+    assert (copy / "plotly.min.js").stat().st_size > 1_000_000 > len(page)
+    assert '["plotly.min.js", "https://cdn.plot.ly/plotly-' in page
+
+
+def test_a_folder_that_is_none_is_refused_in_one_sentence(tmp_path, capsys):
+    assert __main__.main(["deck", str(tmp_path / "nowhere")]) == 1
+    assert "holds no auroc_<run>.csv" in capsys.readouterr().err
 
 
 def test_the_print_has_one_page_a_slide(known, tmp_path):

@@ -387,7 +387,7 @@ def _curves(results: Results, best: Mapping) -> Slide:
         "without it, too. A curve takes a step for every film with the finding: from "
         f"{steps.min():,} ({label(steps.idxmin())}) to {steps.max():,} ({label(steps.idxmax())}).",
         figure=figure,
-        narrowest=1000,
+        narrowest=1150,
     )
 
 
@@ -431,8 +431,11 @@ def _calibration(results: Results, best: Mapping) -> Slide:
         title,
         "Of films scored 0.2, a fifth should have the finding: on the diagonal, they do. Mean "
         f"calibration error, {said}.",
-        figure=figures.reliability_grid(curves, results.named()[best["run"]]),
-        narrowest=1000,
+        # Here each panel has its own scale; smaller numbers stay clear of the titles below.
+        figure=figures.reliability_grid(curves, results.named()[best["run"]]).update_xaxes(
+            tickfont={"size": 9}
+        ),
+        narrowest=1150,
     )
 
 
@@ -504,8 +507,8 @@ def _limits(results: Results, best: Mapping, known: Facts) -> Slide:
         )
     if best.get("split") != "official":
         items.append(
-            "Not NIH's official test list: the numbers cannot be set beside published ones, which "
-            "use it."
+            "Not NIH's official test list: the numbers cannot be set beside published ones, most "
+            "of which use it."
         )
     if results.phantoms:
         items.insert(1, "The films are drawings: the pipeline works, and that is all they show.")

@@ -45,7 +45,7 @@ main {{ padding: 0; }}
 .steps {{ position: fixed; right: .8rem; bottom: .6rem; z-index: 5; display: flex; gap: .3rem; }}
 .steps button {{ font: inherit; font-size: .9rem; line-height: 1; padding: .45rem .7rem;
   color: var(--ink); background: var(--paper); border: 1px solid; border-radius: 4px; }}
-@media screen and (min-width: 60rem) and (min-height: 34rem) {{
+@media screen and (min-width: 60rem) and (min-height: 40rem) {{
   html {{ scroll-snap-type: y proximity; }}
   .slide {{ height: 100vh; scroll-snap-align: start; border: 0; }}
   .slide .foot {{ padding-right: 8rem; }}
@@ -94,7 +94,7 @@ _SCRIPT = f"""\
   }};
   const steps = {{ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1,
     ArrowLeft: -1, ArrowUp: -1, PageUp: -1}};
-  const wide = matchMedia("(min-width: 60rem) and (min-height: 34rem)");
+  const wide = matchMedia("(min-width: 60rem) and (min-height: 40rem)");
   addEventListener("keydown", (event) => {{
     // On a phone or a low window the keys scroll, as everywhere.
     if (!wide.matches || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -174,7 +174,7 @@ def fitted(figure: go.Figure) -> go.Figure:
 
     The title stands above it, as the slide's caption, and the note below it at the foot.
     """
-    copy = go.Figure(figure.data, _larger(figure.layout.to_plotly_json(), 1.15))
+    copy = go.Figure(figure.data, _larger(figure.layout.to_plotly_json(), 1.25))
     copy.layout.template.layout.height = None
     copy.update_layout(height=None, autosize=True, margin={"t": 50})
     copy.layout.title.subtitle = None
