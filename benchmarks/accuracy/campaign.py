@@ -59,35 +59,38 @@ CELLS = [
     Cell("scratch + mirrored", "screen", 64, "baseline", "scratch", recipe=MIRROR),
     Cell("scratch + mixup", "screen", 64, "baseline", "scratch", recipe=MIXUP),
     Cell("scratch + residual network", "screen", 64, "residual", "scratch", recipe=PLAIN),
-    Cell("transfer", "screen", 64, "mobilenet_small", recipe=PLAIN),
-    Cell("transfer + mirrored", "screen", 64, "mobilenet_small", "transfer", recipe=MIRROR),
-    Cell("transfer + mixup", "screen", 64, "mobilenet_small", "transfer", recipe=MIXUP),
+    Cell("transfer", "screen", 64, "as_they_are", recipe=PLAIN),
+    Cell("transfer + mirrored", "screen", 64, "as_they_are", "transfer", recipe=MIRROR),
+    Cell("transfer + mixup", "screen", 64, "as_they_are", "transfer", recipe=MIXUP),
     Cell("transfer + short head", "screen", 64, "short_head", "transfer", recipe=PLAIN),
-    Cell("transfer + enlarged", "screen", 64, "enlarged", "transfer", recipe=PLAIN),
+    Cell("original", "confirm", 128, None, epochs=original.EPOCHS),
+    Cell("scratch + residual network", "confirm", 128, "residual", "original", 16, recipe=PLAIN),
+    Cell("transfer", "confirm", 128, "as_they_are", "original", recipe=PLAIN),
+    Cell(
+        "transfer + enlarged, mirrored",
+        "confirm",
+        128,
+        "mobilenet_small",
+        "transfer",
+        recipe=MIRROR,
+    ),
 ]
 
 
 def _short_head(image_size: int, weights: str | None) -> keras.Model:
     """MobileNet with one dense layer on top instead of the original's two."""
-    network = models.build("mobilenet_small", image_size=image_size, weights=weights or "none")
+    network = models.MODELS["as_they_are"].build(image_size, weights)
     pooled = network.get_layer("drop1").input
     x = keras.layers.Dropout(0.2)(pooled)
     x = keras.layers.Dense(len(FINDINGS), activation="sigmoid", name="findings")(x)
     return keras.Model(network.input, x)
 
 
-def _enlarged(image_size: int, weights: str | None) -> keras.Model:
-    """MobileNet on films enlarged to twice their side."""
-    network = models.build("mobilenet_small", image_size=2 * image_size, weights=weights or "none")
-    film = keras.Input((image_size, image_size, 1))
-    x = keras.layers.UpSampling2D(2, interpolation="bilinear")(film)
-    return keras.Model(film, network(x))
-
-
 def register() -> None:
     """Make the variants that exist only here known to the registry of this process."""
     entry = models.MODELS["mobilenet_small"]
-    for name, build in (("short_head", _short_head), ("enlarged", _enlarged)):
+    as_they_are = models._mobilenet(0.25, "mobilenet_small", smallest=0)
+    for name, build in (("as_they_are", as_they_are), ("short_head", _short_head)):
         models.MODELS[name] = dataclasses.replace(entry, build=build)
 
 
@@ -118,7 +121,7 @@ def _measured(work: Callable[[], object]) -> tuple[object, float, float]:
 
 def place(cell: Cell, fold: int) -> Path:
     """The folder of one cell's fold."""
-    name = cell.name.replace(" + ", "-").replace(" ", "_")
+    name = cell.name.replace(" + ", "-").replace(", ", "-").replace(" ", "_")
     return RUNS / f"{cell.size}px" / name / str(fold)
 
 
@@ -247,7 +250,12 @@ def judged(
         )
         estimates.append(estimate)
         replicates.append(samples)
-    return np.nanmean(estimates, axis=0), np.nanmean(replicates, axis=0)
+    return _mean(np.array(estimates)), _mean(np.array(replicates))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the folds in which a finding is estimable; NaN where it is in none."""
+    return bootstrap.ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
 
 
 def tables(frame: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
@@ -288,7 +296,8 @@ def _summary(estimates: np.ndarray, replicates: np.ndarray) -> dict:
     return {"auroc": float(np.nanmean(estimates)), "low": float(low), "high": float(high)}
 
 
-def main(stages: list[str]) -> int:
+def main(chosen: list[str]) -> int:
+    """Train what is not trained yet, of the stages or cells named or of all; then the table."""
     shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
     if not (shared / "nih").is_dir():
         print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
@@ -306,7 +315,7 @@ def main(stages: list[str]) -> int:
     register()
     divided = folds(frame)
     for cell in CELLS:
-        if stages and cell.stage not in stages:
+        if chosen and not {cell.stage, cell.name} & set(chosen):
             continue
         for number, parts in enumerate(divided):
             train_cell(cell, number, parts, paths, config)

@@ -19,6 +19,11 @@ _MOMENTUM = 0.9
 _IMAGENET_MEAN, _IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+# Kernels trained on photographs of some 200 px find less in films half that size: there,
+# enlarging the films first scores better (benchmarks/README.md, "Recipes").
+_IMAGENET_SIDE = 192
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One model of the registry."""
@@ -201,15 +206,24 @@ def _normalised(x, name: str):
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None], keras.Model]:
-    """MobileNet with the original project's head: Dropout, Dense 512, Dropout, findings."""
+def _mobilenet(
+    alpha: float, name: str, *, smallest: int = _IMAGENET_SIDE
+) -> Callable[[int, str | None], keras.Model]:
+    """MobileNet with the original project's head: Dropout, Dense 512, Dropout, findings.
+
+    With pretrained weights, films below `smallest` pixels are enlarged to that side.
+    """
 
     def build(image_size: int, weights: str | None) -> keras.Model:
-        film = _input(image_size)
+        film = x = _input(image_size)
+        side = image_size
+        if weights and image_size < smallest:
+            side = smallest
+            x = layers.Resizing(side, side, dtype="float32", name="enlarge")(x)
         # MobileNet's ImageNet weights expect -1 to 1.
-        x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="rescale")(film)
+        x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="rescale")(x)
         backbone = keras.applications.MobileNet(
-            input_shape=(image_size, image_size, 3),
+            input_shape=(side, side, 3),
             alpha=alpha,
             include_top=False,
             weights=weights,

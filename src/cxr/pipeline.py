@@ -133,7 +133,7 @@ def augment(pictures: tf.Tensor, seed: tf.Tensor, *, mirror: bool = False) -> tf
         ],
         axis=1,
     )
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    augmented = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(pictures, tf.float32),
         transforms=transforms,
         output_shape=shape[1:3],
@@ -141,6 +141,9 @@ def augment(pictures: tf.Tensor, seed: tf.Tensor, *, mirror: bool = False) -> tf
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
+    # Known before the first batch, as layers that resize need it.
+    augmented.set_shape(pictures.shape)
+    return augmented
 
 
 def blend(
