@@ -411,6 +411,41 @@ def test_cleaning_takes_out_what_differs_from_run_to_run(tmp_path):
     assert "demo/data: 58.9 MB" in one and "seed 42" in one
 
 
+def test_cleaning_masks_the_columns_of_seconds_and_no_others():
+    def cleaned(seconds, rate):
+        frame = pd.DataFrame(
+            {
+                "name": ["baseline", "mobilenet"],
+                "train_seconds": [seconds, 26.5],
+                "films_per_second": [rate, 7.8],
+                "auroc": [0.552, 0.536],
+            }
+        )
+        data = {"text/html": frame._repr_html_(), "text/plain": str(frame)}
+        cell = nbformat.v4.new_code_cell("frame", id="cell", execution_count=1)
+        cell.outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        return notebooks.clean(notebook, config.PROJECT).cells[0].outputs[0].data
+
+    shown = cleaned(5.1, 39.2)
+    assert shown == cleaned(123.4, 6.0)
+    for text in shown.values():
+        assert "baseline" in text and "0.552" in text and "0.536" in text
+        assert "26.5" not in text and "7.8" not in text
+
+
+def test_cleaning_joins_what_was_printed_in_pieces(tmp_path):
+    def printed(*pieces):
+        cell = nbformat.v4.new_code_cell("print(films)", id="cell", execution_count=1)
+        cell.outputs = [nbformat.v4.new_output("stream", text=piece) for piece in pieces]
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        return nbformat.writes(notebooks.clean(notebook, tmp_path))
+
+    assert printed("112,120 films\n30,805 patients\n") == printed(
+        "112,120 films\n", "30,805 patients\n"
+    )
+
+
 @pytest.mark.skipif(not browser.path(), reason="no Chromium is installed")
 def test_the_same_figure_gives_the_same_picture():
     figure = go.Figure(go.Bar(x=["Mass"], y=[3]), layout={"title": "Films with a Mass"})

@@ -258,6 +258,8 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
     """
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get("outputs", []):
             if output.get("metadata"):
                 output.metadata.clear()
@@ -266,6 +268,9 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
             for kind in ("text/plain", "text/markdown"):
                 if kind in output.get("data", {}):
                     output.data[kind] = _mask(output.data[kind], root)
+            if "<table" in output.get("data", {}).get("text/html", ""):
+                output.data["text/html"] = _without_times(output.data["text/html"])
+                output.data["text/plain"] = _without_times_in_text(output.data["text/plain"])
     language = notebook.metadata.get("language_info", {})
     notebook.metadata = nbformat.from_dict(
         {
@@ -275,6 +280,54 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
         }
     )
     return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Printed text in one piece: how a kernel cuts it is a matter of timing."""
+    joined = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+# Columns of tables that hold times or rates.
+_TIMES = re.compile(r"\b\w*seconds?\b")
+
+
+def _without_times(table: str) -> str:
+    """A frame's HTML, with a dash for each value below a header that speaks of seconds."""
+    head, end, body = table.partition("</thead>")
+    headers = re.findall("<th>(.*?)</th>", head)
+
+    def mask(row: re.Match) -> str:
+        # Labels of rows stand in <th>, so the values' headers are the last ones.
+        names = iter(headers[len(headers) - row[0].count("<td>") :])
+        return re.sub(
+            "<td>.*?</td>",
+            lambda cell: "<td>–</td>" if _TIMES.fullmatch(next(names)) else cell[0],
+            row[0],
+        )
+
+    return head + end + re.sub("<tr>.*?</tr>", mask, body, flags=re.DOTALL)
+
+
+def _without_times_in_text(table: str) -> str:
+    """The same for a frame's plain text, whose values end where their headers end."""
+    lines, ends = [], []
+    for line in table.split("\n"):
+        headers = list(_TIMES.finditer(line))
+        if headers or not line.strip():
+            ends = [header.end() for header in headers]
+        elif ends:
+            for end in ends:
+                value = re.search(r"\S*$", line[:end])
+                line = line[: value.start()] + "–".rjust(len(value[0])) + line[end:]
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _mask(text: str, root: Path) -> str:
