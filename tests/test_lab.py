@@ -36,10 +36,12 @@ DONE = r"""(cells) => {
 BEGUN = r"""() => [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")].some(
   (one) => /[\d*]/.test(one.textContent))"""
 
-DRAWN = """(figures) => {
-  const drawn = [...document.querySelectorAll(".jp-OutputArea .js-plotly-plot")];
-  return drawn.length === figures && drawn.every((one) => one.querySelector(".main-svg .trace, \
-.main-svg image"));
+# Every output in plotly's format is drawn, and there is one.
+DRAWN = """() => {
+  const figures = [...document.querySelectorAll(
+    '.jp-OutputArea-output[data-mime-type="application/vnd.plotly.v1+json"]')];
+  return figures.length > 0 &&
+    figures.every((one) => one.querySelector(".main-svg .trace, .main-svg image"));
 }"""
 
 
@@ -127,10 +129,7 @@ def test_each_notebook_runs_in_jupyterlab_and_shows_its_figures(lab, tmp_path):
             _run_all(tab)
             tab.wait_for_function(DONE, arg=code, timeout=600_000)
             assert tab.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
-            committed = nbformat.read(config.PROJECT / name, as_version=4).cells
-            expected = sum(len(notebooks.figures_of(cell)) for cell in committed)
-            assert expected > 0
-            tab.wait_for_function(DRAWN, arg=expected, timeout=60_000)
+            tab.wait_for_function(DRAWN, timeout=60_000)
             shown = tab.locator(".jp-Notebook").inner_text()
             assert "not a medical device" in shown
             if name.startswith(("000", "200")):
