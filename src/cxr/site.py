@@ -195,9 +195,9 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 
 
 def _question(notebook: nbformat.NotebookNode) -> str:
-    """The question that a notebook opens with."""
+    """The question that a notebook opens with, or else its first statement."""
     lead = notebook.cells[0].source.partition("\n")[2].strip()
-    return lead.partition("?")[0] + "?"
+    return re.match("[^?.;]*[?.;]?", lead)[0].replace(";", ".")
 
 
 def _words(name: str) -> str:
