@@ -171,6 +171,19 @@ def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn
     assert "epochs was 4, is now 5" in str(caught.value)
 
 
+def test_looking_at_the_loss_less_often_changes_nothing(drawn, tmp_path, monkeypatch):
+    # 64 films in batches of 24 are three steps, so the second look comes early.
+    monkeypatch.setattr(training, "_steps_per_look", lambda: 2)
+    often = train(tmp_path / "2", drawn, epochs=2, batch_size=24)
+    monkeypatch.setattr(training, "_steps_per_look", lambda: 1)
+    always = train(tmp_path / "1", drawn, epochs=2, batch_size=24)
+    for column in ("loss", "val_loss", "val_auroc"):
+        curves = [
+            pd.read_csv(folder / "history.csv")[column].to_numpy() for _, folder in (often, always)
+        ]
+        np.testing.assert_allclose(*curves, rtol=1e-5, err_msg=column)
+
+
 def test_the_same_seed_gives_the_same_run(drawn, tmp_path):
     scores = [
         pd.read_csv(train(tmp_path / str(trial), drawn, epochs=1)[1] / "validation_scores.csv")

@@ -47,10 +47,10 @@ class Cell:
     against: str | None = None
     epochs: int = 12
     batch_size: int = 32
-    recipe: training.Recipe = dataclasses.field(default_factory=training.Recipe)
+    recipe: models.Recipe = dataclasses.field(default_factory=models.Recipe)
 
 
-PLAIN = training.Recipe(mirror=False, mixup=0.0)
+PLAIN = models.Recipe(mirror=False, mixup=0.0)
 MIRROR = dataclasses.replace(PLAIN, mirror=True)
 MIXUP = dataclasses.replace(PLAIN, mixup=0.2)
 

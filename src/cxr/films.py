@@ -89,7 +89,7 @@ class Store:
 def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
     """Decode every film once into shards below `folder`, or reuse them.
 
-    The cache is keyed by the films (names and bytes), the size and the filter: another
+    The cache is keyed by the films (names, bytes and times), the size and the filter: another
     list or size gets another folder. Each shard is written atomically beside its checksum,
     so an interrupted build goes on where it stopped.
 
@@ -107,7 +107,10 @@ def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
     films = sorted(paths)
     if not films:
         raise InputError("there are no films to prepare; run 000-data_download first.")
-    sources = [f"{film} {Path(paths[film]).stat().st_size}" for film in films]
+    facts = [Path(paths[film]).stat() for film in films]
+    sources = [
+        f"{film} {fact.st_size} {fact.st_mtime_ns}" for film, fact in zip(films, facts, strict=True)
+    ]
     key = hashlib.sha256("\n".join([FILTER, str(size), *sources]).encode()).hexdigest()[:12]
     cache = Path(folder) / f"{size}px-{key}"
     starts = range(0, len(films), SHARD_FILMS)

@@ -25,6 +25,18 @@ _IMAGENET_SIDE = 192
 
 
 @dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model learns, beside the configuration. What is off lost in `make campaign`."""
+
+    # Swap left and right in half of the training films.
+    mirror: bool = False
+    # Blend pairs of training films, in shares drawn from Beta(mixup, mixup); 0: never.
+    mixup: float = 0.0
+    # Decoupled from the gradient, on all weights but biases and normalisation.
+    weight_decay: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """One model of the registry."""
 
@@ -35,6 +47,7 @@ class Entry:
     # Keras's own file of ImageNet weights, or None for a model without any. MobileNet has
     # one for each of four sizes; other sizes take that for 224 px.
     imagenet_file: str | None = None
+    recipe: Recipe = Recipe()
 
     def weights_file(self, image_size: int) -> str:
         """The name under which Keras stores the ImageNet weights for a film size."""

@@ -47,8 +47,8 @@ def batches(
         targets: 0/1 (films, 14), row for row with `rows`.
         batch_size: films in a batch, over all devices.
         order: shuffles anew each time that the dataset is iterated; None keeps the order.
-        multiple: batches are filled up to a multiple of this (the number of devices) with
-            films of the same epoch that weigh nothing, since a device without a film fails.
+        multiple: batches are filled up to a multiple of this with films of the same epoch
+            that weigh nothing; at least the number of devices, since one without a film fails.
 
     Returns:
         Dataset of uint8 films (n, size, size, 1), float32 targets (n, 14) and float32

@@ -31,18 +31,6 @@ WARM_UP = 0.05
 PREDICTION_BATCH = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How every model learns. The defaults are what won in `make campaign`."""
-
-    # Swap left and right in half of the training films.
-    mirror: bool = False
-    # Blend pairs of training films, in shares drawn from Beta(mixup, mixup); 0: never.
-    mixup: float = 0.0
-    # Decoupled from the gradient, on all weights but biases and normalisation.
-    weight_decay: float = 1e-4
-
-
 def preflight(config: Config) -> str:
     """Prepare the devices and describe them in one sentence; call before any model is built.
 
@@ -148,11 +136,11 @@ class Trainee(keras.Model):
         seed: int,
         *,
         augmented: bool = True,
-        recipe: Recipe = Recipe(),
+        recipe: models.Recipe | None = None,
     ):
         super().__init__(name="trainee")
         self.network, self.augmented, self._seed = network, augmented, seed
-        self._recipe = recipe
+        self._recipe = recipe or models.Recipe()
         # Counts steps, and so decides the augmentation; saved with the checkpoint.
         self.step = keras.Variable(
             0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
@@ -182,7 +170,7 @@ def run(
     config: Config,
     *,
     split_checksum: str,
-    recipe: Recipe = Recipe(),
+    recipe: models.Recipe | None = None,
 ) -> dict:
     """Train `model` into `config.runs/<name>`, go on where it stopped, or reuse it.
 
@@ -193,7 +181,7 @@ def run(
             films that are not in `paths` take no part.
         config: what to train with.
         split_checksum: identifies the split; saved with the run.
-        recipe: how to train.
+        recipe: how to train; the model's own by default.
 
     Returns:
         The run's `config.json`.
@@ -208,6 +196,7 @@ def run(
     )
     if train.empty:
         raise _no_training_films(len(splits["train"]))
+    recipe = recipe or models.registered(model).recipe
     folder = config.runs / config.run_name(model)
     settings = {
         "model": model,
@@ -268,7 +257,7 @@ def _fit(
     train: pd.DataFrame,
     validation: pd.DataFrame,
     settings: dict,
-    recipe: Recipe,
+    recipe: models.Recipe,
 ) -> dict:
     """Fit until the last epoch or until validation stops rising; the best model is on disk."""
     keras.utils.set_random_seed(settings["seed"])
@@ -297,16 +286,20 @@ def _fit(
             loss=keras.losses.BinaryCrossentropy(),
             # The resampling of the augmentation has no XLA kernel.
             jit_compile=False,
+            steps_per_execution=_steps_per_look(),
         )
         trainee.optimizer.build(network.trainable_variables)
     order = pipeline.Order(len(train), settings["seed"])
+    devices = strategy().num_replicas_in_sync
     dataset = pipeline.batches(
         store,
         store.rows(train["film"]),
         train[list(FINDINGS)].to_numpy(),
         batch_size=batch_size,
         order=order,
-        multiple=strategy().num_replicas_in_sync,
+        # The last batch is filled like the others: a few films alone would spoil the moving
+        # statistics just before validation.
+        multiple=math.ceil(batch_size / devices) * devices,
     )
     with progress.Bars() as bars:
         progress_of = _Progress(bars, settings, len(train), order)
@@ -340,6 +333,11 @@ def _fit(
     }
 
 
+def _steps_per_look() -> int:
+    """Steps between two looks at the loss: each look waits until the device is done."""
+    return 8 if tf.config.list_logical_devices("GPU") else 1
+
+
 class _Progress(keras.callbacks.Callback):
     """Moves the bar, tells the epoch to the order of films, and stops at NaN."""
 
@@ -361,9 +359,10 @@ class _Progress(keras.callbacks.Callback):
                 f"{self._order.epoch + 1}, step {batch + 1}. Lower CXR_LEARNING_RATE and run "
                 "again."
             )
-        amount = min(self._batch, self._films - self._seen)
-        self._seen += amount
-        self.bar.advance(amount)
+        # Several steps may have passed since the last look.
+        seen = min((batch + 1) * self._batch, self._films)
+        self.bar.advance(seen - self._seen)
+        self._seen = seen
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.say(f"epoch {epoch + 1} of {self._epochs}")
