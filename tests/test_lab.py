@@ -36,12 +36,10 @@ DONE = r"""(cells) => {
 BEGUN = r"""() => [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")].some(
   (one) => /[\d*]/.test(one.textContent))"""
 
-# Every output in plotly's format is drawn, and there is one.
-DRAWN = """() => {
-  const figures = [...document.querySelectorAll(
-    '.jp-OutputArea-output[data-mime-type="application/vnd.plotly.v1+json"]')];
-  return figures.length > 0 &&
-    figures.every((one) => one.querySelector(".main-svg .trace, .main-svg image"));
+DRAWN = """(figures) => {
+  const drawn = [...document.querySelectorAll(".jp-OutputArea .js-plotly-plot")];
+  return drawn.length === figures &&
+    drawn.every((one) => one.querySelector(".main-svg .trace, .main-svg image"));
 }"""
 
 
@@ -114,6 +112,17 @@ def _run_all(tab):
     raise AssertionError("no cell began to run")
 
 
+def _saved_figures(tab, path):
+    """Save the notebook, and count the figures in what was written."""
+    for _ in range(30):
+        tab.keyboard.press("Control+s")
+        tab.wait_for_timeout(1000)
+        cells = nbformat.read(path, as_version=4).cells
+        if all(cell.execution_count for cell in cells if cell.cell_type == "code"):
+            return sum(len(notebooks.figures_of(cell)) for cell in cells)
+    raise AssertionError(f"{path.name} was not saved after it ran")
+
+
 def test_each_notebook_runs_in_jupyterlab_and_shows_its_figures(lab, tmp_path):
     folder, address, token = lab
     with browser.opened() as chromium:
@@ -129,7 +138,9 @@ def test_each_notebook_runs_in_jupyterlab_and_shows_its_figures(lab, tmp_path):
             _run_all(tab)
             tab.wait_for_function(DONE, arg=code, timeout=600_000)
             assert tab.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
-            tab.wait_for_function(DRAWN, timeout=60_000)
+            expected = _saved_figures(tab, folder / name)
+            assert expected > 0
+            tab.wait_for_function(DRAWN, arg=expected, timeout=60_000)
             shown = tab.locator(".jp-Notebook").inner_text()
             assert "not a medical device" in shown
             if name.startswith(("000", "200")):
