@@ -12,7 +12,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab soak bench accuracy notebooks html deck readme lint format preflight environment constraints clean
+.PHONY: help run test lab soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +42,9 @@ bench: $(READY) ## measure every performance claim; prints the tables
 
 accuracy: $(READY) ## train and evaluate on the real films of SHARED_DIR; keeps the numbers
 	$(BIN)/python benchmarks/accuracy/real_films.py
+
+campaign: $(READY) ## compare recipes on the real films of SHARED_DIR, cross-validated by patient
+	$(BIN)/python benchmarks/accuracy/campaign.py
 
 notebooks: $(READY) ## execute the committed notebooks on the demo (needs Chromium)
 	$(BIN)/python -m cxr notebooks

@@ -66,3 +66,15 @@ def test_the_table_pairs_a_cell_with_the_one_that_it_is_compared_with(frame, tmp
     assert table.loc["plain + luck", "difference"] == pytest.approx(0.5)
     assert table.loc["plain + luck", "difference_low"] == pytest.approx(0.5)
     assert np.isnan(table.loc["plain", "difference"])
+
+
+def test_group_membership_alone_ranks_nothing_within_the_block(frame, monkeypatch):
+    monkeypatch.setattr(campaign, "BLOCK", (1, 60))
+    divided = campaign.folds(frame)
+    block = frame[frame["patient_id"] <= 60].reset_index(drop=True)
+    scores = campaign.group_only(divided).set_index("film").loc[block["film"], list(FINDINGS)]
+    resamples = bootstrap.resample(block["patient_id"], replicates=5, seed=0)
+    fold = campaign.fold_of(block, divided)
+    estimates, _ = campaign.judged(block, scores.reset_index(drop=True), resamples, fold)
+    assert estimates[np.isfinite(estimates)] == pytest.approx(0.5)
+    assert np.isfinite(estimates).any()

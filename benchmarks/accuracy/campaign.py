@@ -119,6 +119,16 @@ def _measured(work: Callable[[], object]) -> tuple[object, float, float]:
     return answer, time.monotonic() - began, time.process_time() - used
 
 
+def fold_of(frame: pd.DataFrame, divided: list[tuple[pd.DataFrame, ...]]) -> np.ndarray:
+    """The fold in which each film is held out, int (films,)."""
+    fold = {
+        patient: number
+        for number, (_, _, held_out) in enumerate(divided)
+        for patient in held_out["patient_id"].unique()
+    }
+    return frame["patient_id"].map(fold).to_numpy()
+
+
 def place(cell: Cell, fold: int) -> Path:
     """The folder of one cell's fold."""
     name = cell.name.replace(" + ", "-").replace(", ", "-").replace(" ", "_")
@@ -291,6 +301,22 @@ def tables(frame: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def group_only(divided: list[tuple[pd.DataFrame, ...]]) -> pd.DataFrame:
+    """Scores that know one thing of a film: whether its patient is of the unselected block.
+
+    Returns:
+        `film` and, for each finding, its prevalence among the training films of that group.
+    """
+    scored = []
+    for train, choosing, held_out in divided:
+        known = pd.concat([train, choosing])
+        prevalence = known[list(FINDINGS)].groupby(known["patient_id"].between(*BLOCK)).mean()
+        group = held_out["patient_id"].between(*BLOCK)
+        scores = prevalence.reindex(group.to_numpy()).set_axis(held_out.index)
+        scored.append(pd.concat([held_out["film"], scores], axis=1))
+    return pd.concat(scored, ignore_index=True)
+
+
 def _summary(estimates: np.ndarray, replicates: np.ndarray) -> dict:
     low, high = bootstrap.interval(bootstrap.mean_replicates(estimates, replicates))
     return {"auroc": float(np.nanmean(estimates)), "low": float(low), "high": float(high)}
@@ -320,9 +346,13 @@ def main(chosen: list[str]) -> int:
         for number, parts in enumerate(divided):
             train_cell(cell, number, parts, paths, config)
     block = frame[frame["patient_id"].between(*BLOCK)].reset_index(drop=True)
-    held_out = [set(parts[2]["patient_id"]) for parts in divided]
-    fold = np.array([[p in part for part in held_out].index(True) for p in block["patient_id"]])
-    table = tables(block, fold)
+    table = tables(block, fold_of(block, divided))
+    blind = group_only(divided).set_index("film")[list(FINDINGS)]
+    for words, films_of in (("all films", frame), ("the block", block)):
+        resamples = bootstrap.resample(films_of["patient_id"], replicates=1, seed=SEED)
+        scores = blind.loc[films_of["film"]].reset_index(drop=True)
+        estimates, _ = judged(films_of, scores, resamples, fold_of(films_of, divided))
+        print(f"group membership alone, on {words}: {np.nanmean(estimates):.3f}")
     artifacts.write_csv(RESULTS / "campaign.csv", table.round(4))
     print(f"{len(block):,} films of {block['patient_id'].nunique():,} patients")
     print(table.round(3).to_string(index=False))
