@@ -11,9 +11,11 @@ from cxr.findings import FINDINGS
     ("name", "parameters"),
     # The first two are the original project's; MobileNet at a quarter of its width has
     # 218,544 without its top, 256 x 512 + 512 in the head and 512 x 14 + 14 for the findings;
-    # DenseNet-121 7,037,504 without its top and 1,024 x 14 + 14.
+    # DenseNet-121 7,037,504 without its top and 1,024 x 14 + 14. The residual network has a
+    # stem of 25 x 16, then a stage from c to f channels has 10 c f + 9 f f + 4 c + 4 f.
     [
         ("baseline", 369_470),
+        ("residual", 400 + 14_528 + 57_728 + 230_144 + 919_040 + 4 * 256 + 256 * 14 + 14),
         ("mobilenet", 3_760_846),
         ("mobilenet_small", 218_544 + 131_584 + 7_182),
         ("densenet121", 7_037_504 + 14_350),
@@ -106,6 +108,19 @@ def test_a_weights_file_is_loaded_and_one_of_another_architecture_refused(tmp_pa
         models.build("mobilenet_small", image_size=64, weights=str(damaged))
     with pytest.raises(InputError, match="neither 'imagenet', 'none' nor a file"):
         models.build("mobilenet", image_size=64, weights="imagnet")
+
+
+def test_pretrained_weights_see_small_films_enlarged(tmp_path):
+    backbone = keras.applications.MobileNet(
+        input_shape=(64, 64, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"
+    )
+    file = tmp_path / "small.weights.h5"
+    backbone.save_weights(file)
+    for size, weights, side in ((64, str(file), 192), (224, str(file), 224), (64, "none", 64)):
+        model = models.build("mobilenet_small", image_size=size, weights=weights)
+        # The model takes films as they are stored; its backbone sees them at `side`.
+        assert model.input_shape == (None, size, size, 1)
+        assert model.get_layer("grey_to_rgb").output.shape == (None, side, side, 3)
 
 
 def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
