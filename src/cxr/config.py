@@ -47,7 +47,7 @@ class Config:
     # Side of the films that the models see, in pixels.
     image_size: int = 128
     # Models to train: keys of the registry in cxr.models.
-    models: tuple[str, ...] = ("baseline", "mobilenet")
+    models: tuple[str, ...] = ("baseline", "residual", "mobilenet")
     # "imagenet", "none", or a file of weights; for the transfer models only.
     weights: str = "imagenet"
     # Passes over the training films, at most.
@@ -121,9 +121,12 @@ PROFILES: dict[str, dict] = {
         "epochs": 16,
     },
     # The first NIH archive: 4,999 real films, 2 GB.
-    "first_archive": {"image_size": 128, "models": ("baseline", "mobilenet")},
+    "first_archive": {"image_size": 128, "models": ("baseline", "residual", "mobilenet")},
     # All 112,120 films; needs a GPU.
-    "full": {"image_size": 224, "models": ("baseline", "mobilenet", "densenet121")},
+    "full": {
+        "image_size": 224,
+        "models": ("baseline", "residual", "mobilenet", "densenet121"),
+    },
 }
 
 # Profiles that refuse to start without a GPU unless `allow_cpu` is set.
