@@ -62,7 +62,7 @@ def main() -> int:
         "CXR_IMAGES": str(shared / "nih" / "images128"),
         "CXR_RECORDS": str(shared / "nih" / "Data_Entry_2017_v2020.csv"),
         "CXR_WEIGHTS": str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"),
-        "CXR_MODELS": "baseline,mobilenet_small",
+        "CXR_MODELS": "baseline,residual,mobilenet_small",
         "CXR_IMAGE_SIZE": "128",
     }
     config = load_config(environment)

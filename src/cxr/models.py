@@ -26,7 +26,7 @@ _IMAGENET_SIDE = 192
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a model learns, beside the configuration. What is off lost in `make campaign`."""
+    """How a model learns, beside the configuration; what won in `make campaign` is on."""
 
     # Swap left and right in half of the training films.
     mirror: bool = False
@@ -276,10 +276,16 @@ MODELS: dict[str, Entry] = {
     "baseline": Entry(_baseline, learning_rate=2e-3),
     "residual": Entry(_residual, learning_rate=2e-3),
     "mobilenet": Entry(
-        _mobilenet(1.0, "mobilenet"), 3e-4, imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5"
+        _mobilenet(1.0, "mobilenet"),
+        3e-4,
+        imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5",
+        recipe=Recipe(mirror=True),
     ),
     "mobilenet_small": Entry(
-        _mobilenet(0.25, "mobilenet_small"), 1e-3, imagenet_file="mobilenet_2_5_{size}_tf_no_top.h5"
+        _mobilenet(0.25, "mobilenet_small"),
+        1e-3,
+        imagenet_file="mobilenet_2_5_{size}_tf_no_top.h5",
+        recipe=Recipe(mirror=True),
     ),
     "densenet121": Entry(
         _densenet121,

@@ -35,7 +35,8 @@ def block(results: Results) -> str:
         if all(words):
             made.append(f"`{named[run['run']]}` is a {words[0]}, trained from {words[1]}")
     what = f"{'; '.join(made)}. " if made else ""
-    times = " and ".join(f"{run['train_seconds'] / 60:.0f}" for run in results.runs)
+    *others, last = (f"{run['train_seconds'] / 60:.0f}" for run in results.runs)
+    times = f"{', '.join(others)} and {last}" if others else last
     devices = " ".join(device for run in results.runs for device in run.get("devices", ()))
     where = " without a GPU" if devices and "GPU" not in devices else ""
     share = splits.SIZES["train"] / best["train_films"]
