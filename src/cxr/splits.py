@@ -46,8 +46,9 @@ def make(
     """Assign every film that takes part to "train", "validation" or "test".
 
     - "patient": disjoint in patients, the original project's sizes to the film (in
-      proportion where the records differ), balanced in findings, "No Finding", view,
-      sex, age, and films per patient. Films of rare label combinations are left out.
+      proportion where the records differ), balanced in findings (their films and their
+      patients), "No Finding", view, sex, age, and films per patient. Films of rare label
+      combinations are left out.
     - "official": NIH's test patients; of the others' films one eighth validates, cut by
       patient and balanced in the same way. All films take part.
     - "original": the original project's split, row for row. It divides films, not
@@ -226,7 +227,7 @@ def by_patient(frame: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> p
     Patients with equally many films are drawn at random, as many for each part as
     keeps the films in proportion; the many patients with one film meet the sizes.
     Then patients with equally many films change places while that brings the
-    findings, views, sexes and ages closer to proportion.
+    findings, the patients who have them, views, sexes and ages closer to proportion.
 
     All sums are of whole numbers, so every machine gives the same split.
 
@@ -345,10 +346,15 @@ _PAIRS, _MOST_ROUNDS, _PATIENCE = 200, 5_000, 100
 
 
 def _counts_by_patient(frame: pd.DataFrame, patient: np.ndarray) -> np.ndarray:
-    """Films of each patient that have each of the `traits`: int64 (patients, traits)."""
+    """What each patient adds to the sums that are balanced, int64 (patients, sums).
+
+    The films with each of the `traits`; then, for each finding, 1 if the patient has any:
+    intervals rest on patients, and a few patients have most films of a finding.
+    """
     order = np.argsort(patient, kind="stable")
     first = np.flatnonzero(np.diff(patient[order], prepend=-1))
-    return np.add.reduceat(traits(frame).to_numpy(np.int64)[order], first)
+    films = np.add.reduceat(traits(frame).to_numpy(np.int64)[order], first)
+    return np.hstack([films, films[:, : len(FINDINGS)] > 0])
 
 
 def traits(frame: pd.DataFrame) -> pd.DataFrame:
@@ -455,14 +461,21 @@ def balance(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
         One row a trait (see `traits`, then "Patients") and split: `trait`, `split`,
         `films` that have it, `expected` (the split's share of the films that take part,
         of all that have it), `deviation` (films - expected) and `prevalence` (films out
-        of the split's, 0 to 1). For "Patients", numbers of patients take the films' place.
+        of the split's, 0 to 1). For "Patients" and "Patients with <finding>", numbers of
+        patients take the films' place.
     """
     frame = frame.loc[split.index]
     counts = traits(frame).groupby(split).sum()
-    counts["Patients"] = frame["patient_id"].groupby(split).nunique()
-    sizes = split.value_counts()
     everyone = counts.sum()
-    everyone["Patients"] = frame["patient_id"].nunique()
+    patients = {"Patients": frame["patient_id"]} | {
+        f"Patients with {finding}": frame.loc[frame[finding] == 1, "patient_id"]
+        for finding in FINDINGS
+    }
+    for trait, theirs in patients.items():
+        counts[trait] = theirs.groupby(split.loc[theirs.index]).nunique()
+        everyone[trait] = theirs.nunique()
+    counts = counts.fillna(0)
+    sizes = split.value_counts()
     rows = [
         {
             "trait": trait,

@@ -410,10 +410,10 @@ def split_balance(balances: Mapping[str, pd.DataFrame]) -> go.Figure:
         )
     figure.update_layout(
         title="Largest deviation from proportion, by trait and splitter",
-        height=720,
+        height=960,
         xaxis={
             "type": "log",
-            "title": "films too many or too few in some split (patients, in the last row)",
+            "title": "films too many or too few in some split (patients, in the lower rows)",
             "tickvals": [0.5, 1, 3, 10, 30, 100, 300, 1000],
             "ticktext": ["≤ 0.5", "1", "3", "10", "30", "100", "300", "1,000"],
         },
