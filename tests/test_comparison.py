@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cxr import adjudicated, comparison, evaluation
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
 
 
@@ -15,36 +16,51 @@ def films():
     targets["Hernia"] = 0
     good = pd.DataFrame(random.normal(size=(400, 14)) + targets, columns=list(FINDINGS))
     poor = good + 3 * random.normal(size=(400, 14))
-    return targets, {"good": good, "poor": poor}, pd.Series(random.integers(150, size=400))
+    patients = pd.Series(random.integers(150, size=400))
+    return {"good": Judged(targets, good, patients), "poor": Judged(targets, poor, patients)}
 
 
 def test_the_better_model_wins_and_the_difference_is_of_their_aurocs(films):
-    targets, scores, patients = films
-    table = comparison.between(targets, scores, patients, replicates=200).set_index("finding")
-    tables = {
-        name: evaluation.auroc_by_finding(targets, frame, patients, replicates=200)
-        for name, frame in scores.items()
-    }
+    table = comparison.between(films).set_index("finding")
+    tables = {name: evaluation.auroc_by_finding(one) for name, one in films.items()}
     expected = tables["good"]["auroc"] - tables["poor"]["auroc"]
     np.testing.assert_allclose(table["difference"], expected, atol=1e-12)
     assert table.loc["Mean", "p"] < 0.001
     assert 0 < table.loc["Mean", "low"] < table.loc["Mean", "high"]
     assert np.isnan(table.loc["Hernia", "difference"]) and np.isnan(table.loc["Hernia", "p"])
+    assert table.loc["Hernia", "remark"] == "too few patients"
+    assert table.loc["Mean", "remark"] == "mean of 13 findings"
+
+
+def test_one_positive_film_decides_between_no_two_models(films):
+    one = {}
+    for name, judged in films.items():
+        targets = judged.targets.copy()
+        targets["Hernia"] = 0
+        targets.iloc[7, targets.columns.get_loc("Hernia")] = 1
+        one[name] = Judged(targets, judged.scores, judged.patients)
+    hernia = comparison.between(one).set_index("finding").loc["Hernia"]
+    assert hernia[["difference", "low", "high", "p", "p_corrected"]].isna().all()
 
 
 def test_a_model_does_not_differ_from_itself(films):
-    targets, scores, patients = films
-    same = {"one": scores["good"], "two": scores["good"]}
-    table = comparison.between(targets, same, patients, replicates=100).dropna()
+    same = {"one": films["good"], "two": films["good"]}
+    table = comparison.between(same).dropna()
     assert (table["difference"] == 0).all() and (table["p_corrected"] == 1).all()
 
 
 def test_pairing_is_narrower_than_two_independent_intervals(films):
-    targets, scores, patients = films
-    near = {"one": scores["good"], "two": scores["good"] + 0.1 * scores["poor"]}
-    paired = comparison.between(targets, near, patients, replicates=200).iloc[-1]
-    alone = evaluation.auroc_by_finding(targets, near["one"], patients, replicates=200).iloc[-1]
+    good, poor = films["good"], films["poor"]
+    near = {"one": good, "two": good.rescored(good.scores + 0.1 * poor.scores)}
+    paired = comparison.between(near).iloc[-1]
+    alone = evaluation.auroc_by_finding(good).iloc[-1]
     assert paired["high"] - paired["low"] < alone["high"] - alone["low"]
+
+
+def test_models_of_different_films_are_not_compared(films):
+    some = films["poor"].part(np.arange(400) < 300)
+    with pytest.raises(ValueError, match="different films"):
+        comparison.between({"good": films["good"], "poor": some})
 
 
 def test_holm_by_hand():
@@ -90,25 +106,38 @@ def test_published_means_agree_with_their_findings():
         )
 
 
+def test_published_means_are_over_the_same_findings_only():
+    partly = mean_table(25_596)
+    partly.loc[partly["finding"].isin(["Hernia", "Edema"]), ["auroc", "low", "high"]] = np.nan
+    table = comparison.published({"ours": partly}, split="official").set_index("source")
+    assert (table["findings"] == 12).all()
+    by_finding = comparison.published_by_finding({}).set_index("finding")
+    wang = by_finding["Wang et al. (official)"].drop(["Hernia", "Edema"]).mean()
+    assert table.loc["Wang et al.", "auroc"] == pytest.approx(wang)
+    assert table.loc["Wang et al.", "remark"] == "mean of the same 12 findings"
+    assert "CheXNet" not in table.index  # only its mean over 14 is known here
+
+
 def test_adjudicated_labels_cover_several_findings():
-    films = ["a.png", "b.png", "c.png", "d.png"]
+    films = [f"{n}.png" for n in range(20)]
     targets = pd.DataFrame(0, index=films, columns=list(FINDINGS), dtype=np.int8)
-    targets.loc["a.png", "Nodule"] = targets.loc["b.png", "Mass"] = 1
+    # Mined: films 0 to 3 as Nodule, 4 to 7 as Mass.
+    targets.iloc[:4, FINDINGS.index("Nodule")] = targets.iloc[4:8, FINDINGS.index("Mass")] = 1
     scores = pd.DataFrame(0.1, index=films, columns=list(FINDINGS))
-    scores.loc["a.png", "Mass"], scores.loc["c.png", "Nodule"] = 0.9, 0.5
-    agreed = pd.DataFrame({"film": [*films[:3], "elsewhere.png"]})
+    scores.iloc[0:3, FINDINGS.index("Mass")], scores.iloc[3:6, FINDINGS.index("Nodule")] = 0.9, 0.5
+    agreed = pd.DataFrame({"film": [*films[:19], "elsewhere.png"]})
     for label in ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass"):
         agreed[label] = False
-    agreed["Nodule or mass"] = [True, False, True, True]
-    table = adjudicated.evaluate(
-        agreed, targets, scores, pd.Series(range(4), index=films), replicates=100
-    ).set_index("label")
+    # Radiologists: films 0 to 5 have it.
+    agreed["Nodule or mass"] = [n < 6 for n in range(20)]
+    judged = Judged(targets, scores, pd.Series(range(20), index=films))
+    table = adjudicated.evaluate(agreed, judged).set_index("label")
     row = table.loc["Nodule or mass"]
-    assert (row["films"], row["positives"]) == (3, 2)
-    # The radiologists' two films score 0.9 and 0.5, the third 0.1.
-    assert row["auroc"] == 1.0
-    # Mined: a and b, of which a is right; of the two right ones, a was mined.
-    assert (row["mined_ppv"], row["mined_sensitivity"]) == (0.5, 0.5)
+    assert (row["films"], row["positives"]) == (19, 6)
+    # The radiologists' six films score 0.9 and 0.5, the others 0.1.
+    assert row["auroc"] == 1.0 and row["low"] < 0.7
+    # Of the eight mined films six are right; of the six right ones all were mined.
+    assert (row["mined_ppv"], row["mined_sensitivity"]) == (0.75, 1.0)
     assert np.isnan(table.loc["Pneumothorax", "auroc"])
 
 
@@ -118,19 +147,17 @@ def test_text_mining_agrees_with_radiologists_as_published(
     # On official test films: Pneumothorax PPV .48, sensitivity .50; nodule or mass .57, .45.
     split = real_splits["official"]
     test = real_records.loc[split.index[split == "test"]].set_index("film")
-    table = adjudicated.evaluate(
-        real_adjudicated, test, test[[*FINDINGS]].astype(float), test["patient_id"], replicates=100
-    ).set_index("label")
+    judged = Judged.of(test, test[[*FINDINGS]].astype(float))
+    table = adjudicated.evaluate(real_adjudicated, judged).set_index("label")
     agreement = table[["mined_ppv", "mined_sensitivity"]]
     assert agreement.loc["Pneumothorax"].tolist() == pytest.approx([0.48, 0.50], abs=0.006)
     assert agreement.loc["Nodule or mass"].tolist() == pytest.approx([0.57, 0.45], abs=0.006)
 
 
-def test_no_adjudicated_test_film_is_not_estimable():
+def test_no_adjudicated_test_film_is_too_few():
     films = pd.Index(["a.png"])
     targets = pd.DataFrame(0, index=films, columns=list(FINDINGS), dtype=np.int8)
     agreed = pd.DataFrame({"film": ["b.png"]} | {key: [True] for key in adjudicated.MAPPING})
-    table = adjudicated.evaluate(
-        agreed, targets, targets.astype(float), pd.Series([1], index=films), replicates=100
-    )
+    judged = Judged(targets, targets.astype(float), pd.Series([1], index=films))
+    table = adjudicated.evaluate(agreed, judged)
     assert table["auroc"].isna().all() and (table["films"] == 0).all()

@@ -41,6 +41,7 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
         "min_combination": ("0", 0),
         "split": ("official", "official"),
         "split_lists": (str(tmp_path), tmp_path),
+        "rsna": (str(tmp_path), tmp_path),
         "image_size": ("96", 96),
         "models": ("baseline, mobilenet_small", ("baseline", "mobilenet_small")),
         "weights": ("none", "none"),
@@ -49,7 +50,6 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
         "learning_rate": ("1e-4", 1e-4),
         "seed": ("1", 1),
         "tag": ("trial-2", "trial-2"),
-        "replicates": ("200", 200),
         "allow_cpu": ("1", True),
     }
     assert set(texts) == {field.name for field in dataclasses.fields(config.Config)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import people
 
 from cxr import controls, evaluation
 from cxr.findings import FINDINGS
@@ -31,6 +32,23 @@ def test_view_age_and_sex_reach_what_others_measured(real_records, real_splits):
 def test_memory_of_patients_scores_where_the_split_leaks(real_records, real_splits):
     train, test = parts(real_records, real_splits["original"])
     assert mean_auroc(test, controls.patient_memory(train, test)) == pytest.approx(0.703, abs=5e-4)
+
+
+def test_patient_memory_repeats_the_mean_of_a_patients_training_labels():
+    # Patient 1 has Mass on one of two training films; patient 2 is unknown to training,
+    # where Mass is on one of three films.
+    frame = people([3, 1, 1])
+    frame["Mass"] = [1, 0, 1, 0, 0]
+    scores = controls.patient_memory(frame.iloc[[0, 1, 4]], frame.iloc[[2, 3]])
+    assert scores.index.tolist() == [2, 3] and list(scores) == list(FINDINGS)
+    assert scores["Mass"].tolist() == pytest.approx([1 / 2, 1 / 3])
+
+
+def test_missing_ages_are_a_band_of_their_own():
+    frame = people([1] * 90)
+    frame.loc[::2, "age"] = pd.NA
+    scores = controls.demographics(frame.head(60), frame.tail(30))
+    assert scores["Mass"].notna().all()
 
 
 def test_there_is_nothing_to_remember_where_patients_are_apart(real_records, real_splits):

@@ -186,15 +186,11 @@ def test_the_demos_deck_says_that_its_films_are_drawn(tmp_path, known):
     assert "make run PROFILE=demo" in told["ranking"].foot
 
 
-def test_reliability_is_read_however_it_was_saved(copy):
-    together = results.of_folder(copy).reliability("baseline-patient")
-    path = copy / "reliability_baseline-patient.csv"
-    for when, part in pd.read_csv(path).groupby("scores"):
-        part.to_csv(copy / f"reliability_baseline-patient_{when}.csv", index=False)
-    path.unlink()
-    apart = results.of_folder(copy).reliability("baseline-patient")
-    assert list(together) == list(apart) == ["before", "after"]
-    assert apart["after"]["observed"].tolist() == together["after"]["observed"].tolist()
+def test_reliability_is_read_before_and_after_recalibration(copy):
+    curves = results.of_folder(copy).reliability("baseline-patient")
+    assert list(curves) == ["as predicted", "recalibrated"]
+    (copy / "reliability_baseline-patient.csv").unlink()
+    assert results.of_folder(copy).reliability("baseline-patient") == {}
 
 
 def test_names_cannot_break_out_of_the_page(copy, known):

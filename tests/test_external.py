@@ -1,4 +1,6 @@
-"""Evaluating anybody's scores: good files in any shape, bad ones in one sentence."""
+"""Evaluating anybody's scores: which films are judged, what is said, what is refused."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 from cxr import external
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.splits import OFFICIAL_TEST_PATIENTS
 
 
 @pytest.fixture(scope="module")
@@ -33,69 +36,94 @@ def study():
     return records, split, scores
 
 
-def evaluate(study, scores, folder):
-    path = folder / "someones.csv"
-    scores.to_csv(path, index=False)
-    return external.evaluate_scores(
-        path,
-        study[0],
-        study[1],
-        folder / "presentation",
-        split_name="patient",
-        provenance="a test",
-        replicates=100,
-    )
+def evaluate(study, scores, folder, *more, split=True, **options):
+    """Judge `scores` (and `more`), written as someones.csv, with the study's split or none."""
+    paths = [folder / f"{name}.csv" for name in ("someones", "anothers")[: 1 + len(more)]]
+    for path, frame in zip(paths, (scores, *more), strict=True):
+        frame.to_csv(path, index=False)
+    if split:
+        options |= {"split": study[1], "split_name": "patient"}
+    return external.evaluate(paths, study[0], folder / "evaluated", provenance="a test", **options)
+
+
+def table(folder, kind, name="someones"):
+    return pd.read_csv(folder / "evaluated" / "tables" / f"{kind}_{name}.csv")
 
 
 def test_scores_of_test_and_validation_films_give_all_tables_and_pages(study, tmp_path):
     result = evaluate(study, study[2].iloc[80:], tmp_path)
-    folder = tmp_path / "presentation"
+    folder = tmp_path / "evaluated"
     tables = {path.name.removesuffix("_someones.csv") for path in (folder / "tables").iterdir()}
-    assert tables == {
+    assert tables >= {
         "auroc", "auprc", "roc", "precision_recall", "test_results", "published", "controls",
-        "calibration", "reliability", "operating_points", "subgroups", "net_benefit",
+        "calibration", "recalibration", "reliability", "thresholds", "operating_points",
+        "subgroups", "net_benefit", "flattened",
     }  # fmt: skip
-    pages = {path.name.removesuffix("_someones.html") for path in (folder / "figures").iterdir()}
-    assert {"roc", "auroc", "reliability", "operating_points", "decision_curves"} <= pages
-    auroc = pd.read_csv(folder / "tables" / "auroc_someones.csv")
+    pages = {path.stem for path in (folder / "figures").iterdir()}
+    assert {"roc", "auroc", "reliability_someones", "decision_curves", "controls"} <= pages
+    auroc = table(tmp_path, "auroc")
     assert auroc["films"].iloc[-1] == 80 and auroc["auroc"].iloc[-1] > 0.75
     card = (folder / "model_card_someones.md").read_text()
     assert f"{auroc['auroc'].iloc[-1]:.3f}" in card and "not a medical device" in card
-    assert "only its scores were given" in card
+    assert "No patient has films in train and in test" not in card
     assert (folder / "checklist_someones.md").exists()
-    assert result.notes == ()
-    assert "Mean AUROC over 14 findings" in str(result)
+    assert "mean of 14 findings" in str(result)
 
 
-def written(scores, folder):
-    scores.to_csv(folder / "scores.csv", index=False)
-    return folder / "scores.csv"
+def test_all_films_that_the_records_know_are_judged_unless_a_split_narrows_them(study, tmp_path):
+    result = evaluate(study, study[2], tmp_path, split=False)
+    assert result.auroc["someones"]["films"].iloc[-1] == 240
+    assert any("nothing is chosen" in note for note in result.notes)
+    assert not (tmp_path / "evaluated/tables/thresholds_someones.csv").exists()
 
 
-def test_prefixes_spellings_order_and_header_do_not_matter(study, tmp_path):
-    plain, notes = external.read(written(study[2], tmp_path))
-    names = {f: f"prob_{f.replace('_', ' ')}" for f in FINDINGS} | {"film": "Image Index"}
-    odd = study[2].rename(columns=names)[list(names.values())[::-1]].iloc[::-1]
-    again, _ = external.read(written(odd, tmp_path))
-    assert notes == [] and list(plain.columns) == list(FINDINGS)
-    pd.testing.assert_frame_equal(again.sort_index(), plain.sort_index())
+def test_a_list_of_films_narrows_them(study, tmp_path):
+    listed = study[2]["film"].iloc[100:220].tolist()
+    result = evaluate(study, study[2], tmp_path, split=False, films=listed)
+    assert result.auroc["someones"]["films"].iloc[-1] == 120
+    assert any("120 scored film(s) are none on the list" in note for note in result.notes)
 
 
-def test_labels_beside_probabilities_are_not_taken_for_scores(study, tmp_path):
+def test_the_aurocs_of_a_file_are_over_all_of_its_films(tmp_path):
+    """Values known by hand: of ten films with Mass, nine score above all others."""
+    films = [f"{n:08d}_000.png" for n in range(1, 101)]
+    records = pd.DataFrame({"film": films, "patient_id": range(1, 101)})
+    records = records.assign(age=50, sex="F", view="PA", follow_up=0)
+    records = records.assign(**dict.fromkeys(FINDINGS, np.int8(0)))
+    records.loc[:9, "Mass"] = 1
+    scores = pd.DataFrame({"film": films, "Mass": 0.2})
+    scores.loc[:8, "Mass"] = 0.9
+    scores.loc[9, "Mass"] = 0.1
+    result = evaluate((records, None, None), scores, tmp_path, split=False)
+    row = result.auroc["someones"].set_index("finding").loc["Mass"]
+    assert row["auroc"] == pytest.approx(9 / 10)
+    assert (row["films"], row["positives"]) == (100, 10)
+
+
+def test_films_of_nihs_training_list_are_counted_and_the_rest_is_judged_beside(study, tmp_path):
     records, _, scores = study
-    both = scores.rename(columns={f: f"prob_{f}" for f in FINDINGS})
-    both = both.merge(records[["film", *FINDINGS]], on="film")
-    found, _ = external.read(written(both, tmp_path))
-    pd.testing.assert_frame_equal(found, scores.set_index("film"))
+    official = sorted(OFFICIAL_TEST_PATIENTS)[:40]
+    moved = records["patient_id"].map(dict(zip(range(80, 120), official, strict=True)))
+    records = records.assign(patient_id=moved.fillna(records["patient_id"] + 900_000).astype(int))
+    result = evaluate((records, None, scores), scores, tmp_path, split=False)
+    text = " ".join(result.notes)
+    assert "160 of the 240 judged films are on NIH's official training list" in text
+    assert "the other 80 films, of NIH's official test list" in text
+    assert table(tmp_path, "auroc_official")["films"].iloc[-1] == 80
+    assert table(tmp_path, "auroc")["films"].iloc[-1] == 240
 
 
-def test_without_validation_films_thresholds_are_said_to_be_unknown(study, tmp_path):
-    result = evaluate(study, study[2].iloc[160:], tmp_path)
-    assert any("thresholds" in note and "not estimable" in note for note in result.notes)
-    tables = tmp_path / "presentation" / "tables"
-    assert pd.read_csv(tables / "operating_points_someones.csv")["threshold"].isna().all()
-    card = (tmp_path / "presentation" / "model_card_someones.md").read_text()
-    assert "no validation scores to choose thresholds by" in card
+def test_several_files_are_compared_on_the_films_that_all_of_them_score(study, tmp_path):
+    scores = study[2]
+    blunt = scores.assign(**{f: 0.5 + 0.1 * scores[f].round(1) for f in FINDINGS})
+    result = evaluate(study, scores, tmp_path, blunt.iloc[40:], split=False)
+    assert {name: t["films"].iloc[-1] for name, t in result.auroc.items()} == {
+        "someones": 200, "anothers": 200,
+    }  # fmt: skip
+    assert any("40 film(s) of someones are not in every file" in note for note in result.notes)
+    differences = pd.read_csv(tmp_path / "evaluated/tables/comparison.csv")
+    assert set(differences["model"]) == {"someones"} and len(differences) == 15
+    assert (tmp_path / "evaluated/figures/comparison_someones_anothers.html").exists()
 
 
 def test_missing_findings_and_films_are_counted(study, tmp_path):
@@ -104,58 +132,74 @@ def test_missing_findings_and_films_are_counted(study, tmp_path):
     scores = pd.concat([scores, strange, study[2].drop(columns=["Hernia", "Mass"]).head(3)])
     result = evaluate(study, scores, tmp_path)
     text = " ".join(result.notes)
-    assert "Without a column, so not estimable: Mass, Hernia." in text
-    assert "2 scored film(s) are not in the records" in text
-    assert "3 scored film(s) belong to the training part" in text
-    assert "40 of 80 test films have no score" in text
-    auroc = result.auroc.set_index("finding")["auroc"]
-    assert auroc[["Mass", "Hernia"]].isna().all() and auroc["Mean"] > 0.7
+    assert "2 film(s) of someones are not in the records" in text
+    assert "3 scored film(s) are none of the test part" in text
+    assert "40 of 80 films of the test part of the split 'patient' have no score" in text
+    auroc = result.auroc["someones"].set_index("finding")
+    assert (auroc.loc[["Mass", "Hernia"], "remark"] == "not scored").all()
+    assert auroc.loc["Mean", "auroc"] > 0.7
 
 
-def broken(scores, column, row, value):
-    changed = scores.astype({column: object})
-    changed.iloc[row, changed.columns.get_loc(column)] = value
-    return changed
+def test_labels_as_scores_are_judged_with_a_warning(study, tmp_path):
+    records, _, scores = study
+    labels = pd.concat([scores["film"], records[list(FINDINGS)]], axis=1)
+    result = evaluate(study, labels, tmp_path, split=False)
+    warning = " ".join(note for note in result.notes if note.startswith("Warning"))
+    assert "label" in warning
+
+
+def test_scores_of_drawn_films_are_called_drawn(study, tmp_path):
+    drawn = study[2].assign(phantom=1)
+    evaluate(study, drawn, tmp_path)
+    card = (tmp_path / "evaluated/model_card_someones.md").read_text()
+    checklist = (tmp_path / "evaluated/checklist_someones.md").read_text()
+    assert "phantom" in card.lower() and "phantom" in checklist.lower()
+    # What was measured on drawings has no place among published results.
+    assert not table(tmp_path, "published")["ours"].any()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: broken(s, "Mass", 170, np.nan), r"1 of 240 scores in the column 'Mass'.*empty"),
-        (lambda s: broken(s, "Mass", 170, "high"), "not a number, first for 00000170_000.png"),
-        (lambda s: broken(s, "Mass", 3, 1.2), "outside 0 to 1, first for 00000003_000.png"),
-        (lambda s: s.assign(Mass=s["Mass"] * 8 - 5), "outside 0 to 1"),
-        (lambda s: pd.concat([s, s.tail(2)]), r"2 film\(s\) more than once"),
-        (lambda s: s.drop(columns="film"), "needs one column 'Image Index' or 'film'"),
-        (lambda s: s[["film"]], "no column named after a finding"),
-        (lambda s: s.head(0), "holds no film"),
-        (lambda s: s.head(80), "scores none of the 80 test films"),
-        (lambda s: s.assign(film="x" + s["film"]), "240 of its 240 films are not in the records"),
-        (
-            lambda s: s.rename(columns={"Mass": "net1_Mass"}).assign(net2_Mass=0.5),
-            "several columns per finding",
-        ),
-        (lambda s: s.assign(mass=0.5), "two columns for Mass"),
+        (lambda s: s.head(80), "score\\(s\\) none of the 80 films of the test part"),
+        (lambda s: s.assign(film="9" + s["film"].str[1:]), "0 scored films are in the records"),
+        (lambda s: s.iloc[:4].assign(film=s["film"].iloc[160:164].to_numpy()), "score more films"),
     ],
 )
-def test_bad_files_are_refused_in_one_sentence(study, tmp_path, change, message):
+def test_files_without_films_to_judge_are_refused_in_one_sentence(study, tmp_path, change, message):
     with pytest.raises(InputError, match=message) as refusal:
         evaluate(study, change(study[2]), tmp_path)
     assert "\n" not in str(refusal.value)
-    assert not (tmp_path / "presentation").exists()
+    assert not (tmp_path / "evaluated").exists()
+    assert not list(tmp_path.glob(".evaluated*"))
 
 
-def test_only_one_class_is_refused(study, tmp_path):
-    records, split, scores = study
-    nobody = records.assign(**dict.fromkeys(FINDINGS, 0))
-    with pytest.raises(InputError, match="no finding has both positive and negative films"):
-        evaluate((nobody, split, scores), scores, tmp_path)
+def test_an_earlier_evaluation_is_never_overwritten(study, tmp_path):
+    evaluate(study, study[2], tmp_path)
+    kept = (tmp_path / "evaluated/tables/auroc_someones.csv").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        evaluate(study, study[2].iloc[::-1], tmp_path)
+    assert (tmp_path / "evaluated/tables/auroc_someones.csv").read_bytes() == kept
 
 
-@pytest.mark.parametrize("content", [None, "", "\x00\x01\x02"])
-def test_a_file_that_is_no_table_is_refused(tmp_path, content):
-    path = tmp_path / "scores.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match=r"scores\.csv"):
-        external.read(path)
+def test_two_files_of_one_name_are_refused(study, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        study[2].to_csv(tmp_path / folder / "scores.csv", index=False)
+    paths = [tmp_path / "a/scores.csv", tmp_path / "b/scores.csv"]
+    with pytest.raises(InputError, match="2 files are called scores"):
+        external.evaluate(paths, study[0], tmp_path / "to", provenance="a test")
+
+
+def test_a_failure_while_writing_leaves_no_half_an_evaluation(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(external.report, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(study, study[2], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"someones.csv"}
+
+
+def test_names_leave_out_how_a_file_is_written():
+    names = {
+        external.name_of(Path(f"x/net{end}")) for end in (".csv", ".csv.gz", ".tsv", ".parquet")
+    }
+    assert names == {"net"}

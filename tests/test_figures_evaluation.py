@@ -15,9 +15,8 @@ from cxr import (
     operating,
     subgroups,
 )
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
-
-SAMPLING = {"replicates": 100, "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +50,13 @@ def scores(films):
 
 
 @pytest.fixture(scope="module")
-def auroc(films, scores):
-    return {
-        name: evaluation.auroc_by_finding(films, frame, films["patient_id"], **SAMPLING)
-        for name, frame in scores.items()
-    }
+def judged(films, scores):
+    return {name: Judged.of(films, frame) for name, frame in scores.items()}
+
+
+@pytest.fixture(scope="module")
+def auroc(judged):
+    return {name: evaluation.auroc_by_finding(one) for name, one in judged.items()}
 
 
 def texts(figure):
@@ -65,24 +66,19 @@ def texts(figure):
     )
 
 
-def test_the_roc_grid_has_a_curve_per_model_and_finding_and_its_auroc(films, scores, auroc):
-    curves = {name: evaluation.roc_curves(films, frame) for name, frame in scores.items()}
+def test_the_roc_grid_has_a_curve_per_model_and_finding_and_its_auroc(judged, auroc):
+    curves = {name: evaluation.roc_curves(one) for name, one in judged.items()}
     figure = figures.roc_grid(curves, auroc)
     drawn = [trace for trace in figure.data if trace.legendgroup and trace.x[0] is not None]
     assert len(drawn) == 2 * 13
     value = auroc["large"].set_index("finding").loc["Mass", "auroc"]
     assert f"{value:.3f}" in texts(figure)
-    assert "not estimable" in texts(figure) and "not a medical device" in texts(figure)
+    assert "too few patients" in texts(figure) and "not a medical device" in texts(figure)
 
 
-def test_precision_recall_starts_at_reachable_points(films, scores):
-    curves = {
-        name: evaluation.precision_recall_curves(films, frame) for name, frame in scores.items()
-    }
-    tables = {
-        name: evaluation.auprc_by_finding(films, frame, films["patient_id"], **SAMPLING)
-        for name, frame in scores.items()
-    }
+def test_precision_recall_starts_at_reachable_points(judged):
+    curves = {name: evaluation.precision_recall_curves(one) for name, one in judged.items()}
+    tables = {name: evaluation.auprc_by_finding(one) for name, one in judged.items()}
     figure = figures.precision_recall_grid(curves, tables)
     assert len([t for t in figure.data if t.legendgroup and t.x[0] is not None]) == 2 * 13
 
@@ -93,22 +89,24 @@ def test_ranked_puts_the_best_finding_on_top_and_names_the_unknown(auroc):
     means = sum(table.set_index("finding")["auroc"] for table in auroc.values()) / 2
     assert order[-1] == figures.label(means.drop("Mean").idxmax())
     assert order[0] == "<b>Mean of 13</b>"
-    assert "not estimable" in texts(figure)
+    assert "too few patients" in texts(figure)
     for trace in figure.data:
         assert len(trace.x) == len(trace.y) == len(order)
 
 
-def test_predicted_versus_actual_shows_rates_and_means(films, scores):
-    tables = {n: evaluation.predicted_versus_actual(films, s) for n, s in scores.items()}
+def test_predicted_versus_actual_shows_rates_and_means(films, judged):
+    tables = {n: evaluation.predicted_versus_actual(one) for n, one in judged.items()}
     figure = figures.predicted_versus_actual(tables)
     labelled, *models = figure.data
     assert sorted(labelled.x) == pytest.approx(sorted(100 * films[[*FINDINGS]].mean()))
     assert [trace.name for trace in models] == ["mean score, small", "mean score, large"]
 
 
-def test_differences_mark_what_survives_the_correction(films, scores):
-    table = comparison.between(films, scores, films["patient_id"], **SAMPLING)
-    clear, unclear = figures.differences(table).data
+def test_differences_mark_what_survives_the_correction(judged):
+    table = comparison.between(judged)
+    figure = figures.differences(table)
+    clear, unclear = figure.data
+    assert "too few patients" in texts(figure)
     assert len(clear.x) == (table["p_corrected"] < 0.05).sum()
     assert len(clear.x) + len(unclear.x) == len(table)
 
@@ -116,31 +114,42 @@ def test_differences_mark_what_survives_the_correction(films, scores):
 def test_published_results_on_other_films_are_grey(auroc):
     table = comparison.published(auroc, split="patient")
     figure = figures.published(table)
-    assert [trace.name for trace in figure.data] == ["this project", "published, other test films"]
+    assert [trace.name for trace in figure.data] == ["judged here", "published, other test films"]
     grey = figure.data[1]
     assert len(grey.x) == (~table["ours"]).sum() and grey.marker.color == "#9aa5b1"
 
 
-def test_subgroup_gaps_leave_out_the_reference(films, scores):
-    thresholds = operating.choose(films, scores["large"]).query("rule == 'Youden'")
-    table = subgroups.evaluate(films, scores["large"], thresholds, **SAMPLING)
+def test_subgroup_gaps_leave_out_the_reference(films, judged):
+    thresholds = operating.choose(judged["large"]).query("rule == 'Youden'")
+    table = subgroups.evaluate(judged["large"], films, thresholds)
     figure = figures.subgroup_gaps({"large": table})
     groups = table[["attribute", "group"]].drop_duplicates()
     attributes = groups["attribute"].nunique()
     assert len(figure.layout.yaxis.ticktext) == len(groups) - attributes
 
 
-def test_calibration_figures_draw_each_estimable_finding(films, scores):
-    patients = films["patient_id"]
-    curve = calibration.reliability(films, scores["large"], patients, **SAMPLING)
-    figure = figures.reliability_grid({"before": curve}, "large")
+def test_the_ladder_shows_every_model_beside_the_controls(auroc):
+    """A model below its control must be seen, whichever model is best."""
+    guess = auroc["small"].assign(auroc=0.5, low=0.4, high=0.6)
+    tables = {
+        name: pd.concat({name: table, "view, age and sex": guess}, names=["scored_by"]).reset_index(
+            "scored_by"
+        )
+        for name, table in auroc.items()
+    }
+    figure = figures.ladder(tables)
+    assert [trace.name for trace in figure.data] == ["small", "large", "view, age and sex"]
+
+
+def test_calibration_figures_draw_each_finding_with_enough_patients(judged):
+    films = judged["large"]
+    figure = figures.reliability_grid({"as predicted": calibration.reliability(films)}, "large")
     assert len([t for t in figure.data if t.mode == "lines+markers"]) == 14
-    thresholds = operating.choose(films, scores["large"])
-    table = operating.apply(films, scores["large"], patients, thresholds, **SAMPLING)
+    table = operating.apply(films, operating.choose(films))
     figure = figures.operating_points(table, "large")
     assert len(figure.data) == 3 * 3
-    assert "Hernia (not estimable)" in figure.layout.yaxis.ticktext
-    figure = figures.decision_grid({"large": operating.net_benefit(films, scores["large"])})
+    assert "Hernia (no threshold)" in figure.layout.yaxis.ticktext
+    figure = figures.decision_grid({"large": operating.net_benefit(films)})
     assert len([t for t in figure.data if t.legendgroup == "large" and t.x[0] is not None]) == 13
 
 
@@ -148,13 +157,8 @@ def test_adjudicated_draws_both_references(films, scores):
     index = pd.Index([f"{n}.png" for n in range(len(films))])
     seen = (films["Mass"] == 1).to_numpy()
     agreed = pd.DataFrame({"film": index} | dict.fromkeys(adjudicated.MAPPING, seen))
-    table = adjudicated.evaluate(
-        agreed,
-        films.set_index(index),
-        scores["large"].set_index(index),
-        films["patient_id"].set_axis(index),
-        **SAMPLING,
-    )
+    by_film = Judged.of(films.set_index(index), scores["large"].set_index(index))
+    table = adjudicated.evaluate(agreed, by_film)
     names = [trace.name for trace in figures.adjudicated({"large": table}).data]
     assert names == ["large, against radiologists", "large, against text mining"]
 
@@ -162,7 +166,7 @@ def test_adjudicated_draws_both_references(films, scores):
 def test_localisation_figures_say_when_there_are_no_boxes():
     empty = localisation.summarise({"method": localisation.judge([], [])})
     for draw in (figures.pointing, figures.overlap_curves):
-        assert "no test film has boxes" in texts(draw(empty))
+        assert "No test film has boxes" in texts(draw(empty))
 
 
 def test_the_gallery_draws_films_boxes_and_says_synthetic(tmp_path):

@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr import operating
+from cxr import calibration, operating
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
 
 
 def one_finding(target, score, finding="Mass"):
     targets = pd.DataFrame(0, index=range(len(target)), columns=list(FINDINGS), dtype=np.int8)
     targets[finding] = target
-    return targets, pd.DataFrame({finding: score})
+    return Judged(targets, pd.DataFrame({finding: score}), pd.Series(range(len(target))))
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def validation():
 
 
 def test_thresholds_by_hand(validation):
-    chosen = operating.choose(*validation).query("finding == 'Mass'").set_index("rule")["threshold"]
+    chosen = operating.choose(validation).query("finding == 'Mass'").set_index("rule")["threshold"]
     # At 0.55 all positives and one negative are flagged: Youden 0.9, nowhere higher.
     assert chosen["Youden"] == 0.55
     # Nine of ten positives lie at 0.60 or above.
@@ -32,45 +33,76 @@ def test_thresholds_by_hand(validation):
 
 
 def test_findings_without_positives_get_no_threshold(validation):
-    chosen = operating.choose(*validation)
+    chosen = operating.choose(validation)
     assert len(chosen) == 14 * 3
     assert chosen.query("finding != 'Mass'")["threshold"].isna().all()
 
 
 def test_a_specificity_that_ties_forbid_flags_nothing():
     # Half of the negatives share the highest score.
-    chosen = operating.choose(*one_finding([1, 0, 0, 1], [0.9, 0.9, 0.1, 0.9]))
+    chosen = operating.choose(one_finding([1, 0] * 5, [0.9, 0.9, 0.9, 0.1] + [0.9] * 6))
     threshold = chosen.query("finding == 'Mass' and rule == 'specificity 0.90'")["threshold"]
     assert threshold.item() > 0.9
 
 
 def test_rates_at_a_threshold_by_hand():
-    targets, scores = one_finding(
-        [1, 1, 1, 0, 0, 0, 0, 0], [0.9, 0.5, 0.1, 0.6, 0.4, 0.3, 0.2, 0.1]
-    )
+    films = one_finding([1] * 6 + [0] * 10, [0.9] * 4 + [0.1] * 2 + [0.6] * 2 + [0.2] * 8)
     thresholds = pd.DataFrame({"finding": ["Mass"], "rule": ["Youden"], "threshold": [0.5]})
-    row = operating.apply(targets, scores, pd.Series(range(8)), thresholds, replicates=100).iloc[0]
+    row = operating.apply(films, thresholds).iloc[0]
     counts = row[["true_positives", "false_positives", "false_negatives", "true_negatives"]]
-    assert counts.tolist() == [2, 1, 1, 4]
-    assert row["sensitivity"] == pytest.approx(2 / 3)
-    assert row["specificity"] == pytest.approx(4 / 5)
-    assert row["ppv"] == pytest.approx(2 / 3)
-    assert row["npv"] == pytest.approx(4 / 5)
+    assert counts.tolist() == [4, 2, 2, 8]
+    assert row["sensitivity"] == pytest.approx(4 / 6)
+    assert row["specificity"] == pytest.approx(8 / 10)
+    assert row["ppv"] == pytest.approx(4 / 6)
+    assert row["npv"] == pytest.approx(8 / 10)
     assert row["flagged_per_1000"] == pytest.approx(375)
-    assert row["sensitivity_low"] <= row["sensitivity"] <= row["sensitivity_high"]
+    assert row["sensitivity_low"] < row["sensitivity"] < row["sensitivity_high"]
+
+
+def test_six_of_six_do_not_make_certain():
+    films = one_finding([1] * 6 + [0] * 10, [0.9] * 6 + [0.2] * 10)
+    thresholds = pd.DataFrame({"finding": ["Mass"], "rule": ["Youden"], "threshold": [0.5]})
+    row = operating.apply(films, thresholds).iloc[0]
+    assert row["sensitivity"] == row["sensitivity_high"] == 1
+    # Clopper and Pearson's exact interval begins at 0.54, Wilson's at 0.61.
+    assert row["sensitivity_low"] == pytest.approx(0.61, abs=0.01)
+
+
+def test_a_rate_of_too_few_patients_is_missing_but_counted():
+    films = one_finding([1] * 6 + [0] * 10, [0.9] * 3 + [0.1] * 3 + [0.2] * 10)
+    thresholds = pd.DataFrame({"finding": ["Mass"], "rule": ["Youden"], "threshold": [0.5]})
+    row = operating.apply(films, thresholds).iloc[0]
+    assert row["true_positives"] == 3 and row["false_positives"] == 0
+    assert np.isnan(row["ppv"])  # three flagged patients
+    assert row["sensitivity"] == 0.5
 
 
 def test_a_missing_threshold_gives_missing_rates():
-    targets, scores = one_finding([1, 0], [0.9, 0.1])
+    films = one_finding([1, 0], [0.9, 0.1])
     thresholds = pd.DataFrame({"finding": ["Mass"], "rule": ["Youden"], "threshold": [np.nan]})
-    row = operating.apply(targets, scores, pd.Series([1, 2]), thresholds, replicates=100).iloc[0]
+    row = operating.apply(films, thresholds).iloc[0]
     assert pd.isna(row["true_positives"]) and np.isnan(row["sensitivity"])
 
 
+def test_thresholds_move_with_the_scale_and_flag_the_same_films(validation):
+    fitted = calibration.fit(validation)
+    fitted.loc[fitted["finding"] == "Mass", ["intercept", "slope", "method"]] = [
+        -2.0, 0.4, "recalibrated",
+    ]  # fmt: skip
+    moved = validation.rescored(calibration.apply(validation.scores, fitted))
+    before, after = (operating.choose(films).dropna() for films in (validation, moved))
+    assert (after["threshold"] < before["threshold"]).all()
+    flagged = [
+        (films.scores["Mass"].to_numpy() >= cuts["threshold"].to_numpy()[:, None])
+        for films, cuts in ((validation, before), (moved, after))
+    ]
+    np.testing.assert_array_equal(*flagged)
+
+
 def test_net_benefit_by_hand():
-    targets, scores = one_finding([1, 1, 0, 0, 0], [0.9, 0.3, 0.25, 0.1, 0.05])
-    curve = operating.net_benefit(targets, scores).set_index("probability")
-    # From 0.20 on: two true and one false positive of five; odds 0.2 / 0.8 = 1/4.
+    films = one_finding([1, 1, 0, 0, 0] * 3, [0.9, 0.3, 0.25, 0.1, 0.05] * 3)
+    curve = operating.net_benefit(films).set_index("probability")
+    # From 0.20 on: two true and one false positive of every five; odds 0.2 / 0.8 = 1/4.
     assert curve.loc[0.2, "net_benefit"] == pytest.approx((2 - 1 / 4) / 5)
     # Flagging all: prevalence 0.4, less 0.6 at the same odds.
     assert curve.loc[0.2, "flag_all"] == pytest.approx(0.4 - 0.6 / 4)

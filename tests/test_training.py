@@ -362,18 +362,38 @@ def test_a_report_uses_the_recalibration_and_thresholds_of_the_run(finished, dra
     shutil.copytree(finished[1], folder)
     same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
     # An intercept of log(3) triples the odds.
-    calibration.save(folder, same.assign(intercept=np.log(3), method="intercept"))
-    cut = plain["probability"].median()
-    pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": cut}).to_csv(
-        folder / "thresholds.csv", index=False
-    )
+    calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
+    # Thresholds live on the scale of the probabilities that are shown; Hernia has none.
+    middle = plain["probability"].median()
+    cut = 3 * middle / (1 - middle) / (1 + 3 * middle / (1 - middle))
+    cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": cut - 1e-6})
+    cuts.loc[cuts["finding"] == "Hernia", "threshold"] = np.nan
+    cuts.to_csv(folder / "thresholds.csv", index=False)
     table, notes = predict.report(folder, film)
     before = plain.set_index("finding")["probability"]
     after = table.set_index("finding")["probability"][before.index]
     odds = before / (1 - before)
     np.testing.assert_allclose(after, 3 * odds / (1 + 3 * odds), rtol=1e-5)
-    assert table.set_index("finding")["reached"].to_dict() == (before >= cut).to_dict()
-    assert "recalibrated on the validation films" in notes
+    reached = table.set_index("finding")["reached"]
+    assert reached["Hernia"] == "no threshold"
+    rest = [finding for finding in FINDINGS if finding != "Hernia"]
+    assert reached[rest].to_dict() == (before[rest] >= middle).to_dict()
+    # A probability at or above its threshold is reached, and no other.
+    shown = table[table["finding"] != "Hernia"]
+    assert (shown["reached"] == (shown["probability"] >= shown["threshold"])).all()
+    assert "recalibrated, where that helped" in notes
+
+
+def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
+    for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
+        record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}
+        artifacts.write_json(tmp_path / name / "config.json", record)
+    name, why = predict.choose(tmp_path)
+    assert name == "small"
+    assert "0.700" in why and "1 of the split `original` left out" in why
+    shutil.rmtree(tmp_path / "small")
+    with pytest.raises(InputError, match="keeps patients apart; 1 of the split `original`"):
+        predict.choose(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ Two folds: half of the 3,601 patients train (a tenth of them chooses the best ep
 films of the other half are scored once, and the other way round. Ingredients are screened
 one by one at 64 px, then the winners are confirmed at 128 px beside the original project's
 recipe. Quoted are the films of the unselected block only (patients 1336 to 3923), each
-scored by the model that never saw its patient; differences are paired, by film, with a
-bootstrap of patients over both folds.
+scored by the model that never saw its patient; differences are paired, by film, with each
+patient of both folds left out in turn.
 
 Scores and models go to `runs/campaign/`, the tables to `benchmarks/accuracy/results/`.
 """
@@ -23,12 +23,14 @@ import numpy as np
 import original
 import pandas as pd
 
-from cxr import artifacts, bootstrap, evaluation, films, models, records, training
+from cxr import artifacts, films, intervals, models, records, training
 from cxr.config import PROJECT, Config, load_config
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
+from cxr.intervals import Estimate
 from cxr.tensors import keras
 
-SEED, FOLDS, REPLICATES = 42, 2, 1000
+SEED, FOLDS = 42, 2
 BLOCK = (1336, 3923)
 RESULTS = Path(__file__).parent / "results"
 RUNS = PROJECT / "runs" / "campaign"
@@ -245,48 +247,41 @@ def scores_of(cell: Cell, frame: pd.DataFrame, name: str = "scores.csv") -> pd.D
     return scored.loc[frame["film"], list(FINDINGS)].reset_index(drop=True)
 
 
-def judged(
-    frame: pd.DataFrame, scores: pd.DataFrame, resamples: bootstrap.Resamples, fold: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC by finding and its replicates, each the mean over the folds.
+def judged(frame: pd.DataFrame, scores: pd.DataFrame, fold: np.ndarray) -> Estimate:
+    """AUROC by finding, the mean over the folds.
 
     Every fold has a model of its own, whose scores are ranked among themselves only.
     """
-    estimates, replicates = [], []
-    for number in range(FOLDS):
-        here = fold == number
-        estimate, samples = evaluation.auroc_replicates(
-            frame[here][list(FINDINGS)], scores[here], resamples.restricted(here)
-        )
-        estimates.append(estimate)
-        replicates.append(samples)
-    return _mean(np.array(estimates)), _mean(np.array(replicates))
+    whole = Judged.of(frame, scores)
+    by_fold = [whole.part(fold == number).auroc for number in range(FOLDS)]
+    return Estimate(
+        _mean(np.array([one.value for one in by_fold])),
+        _mean(np.array([one.without for one in by_fold])),
+    )
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """Mean over the folds in which a finding is estimable; NaN where it is in none."""
-    return bootstrap.ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
+    return intervals.ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
 
 
 def tables(frame: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
     """One row a finished cell: mean AUROC, difference to what it is compared with, time."""
-    resamples = bootstrap.resample(frame["patient_id"], replicates=REPLICATES, seed=SEED)
     found, rows = {}, []
     for cell in CELLS:
         scores = scores_of(cell, frame)
         if scores is None:
             continue
-        found[cell.stage, cell.name] = judged(frame, scores, resamples, fold)
+        found[cell.stage, cell.name] = judged(frame, scores, fold)
         row = {"stage": cell.stage, "px": cell.size, "recipe": cell.name} | _summary(
-            *found[cell.stage, cell.name]
+            found[cell.stage, cell.name]
         )
         both_ways = scores_of(cell, frame, "scores_both_ways.csv")
         if both_ways is not None:
-            row["both_ways"] = _summary(*judged(frame, both_ways, resamples, fold))["auroc"]
+            row["both_ways"] = _summary(judged(frame, both_ways, fold))["auroc"]
         other = found.get((cell.stage, cell.against))
         if other is not None:
-            here = found[cell.stage, cell.name]
-            difference = _summary(here[0] - other[0], here[1] - other[1])
+            difference = _summary(found[cell.stage, cell.name] - other)
             row |= {
                 "against": cell.against,
                 "difference": difference["auroc"],
@@ -317,9 +312,10 @@ def group_only(divided: list[tuple[pd.DataFrame, ...]]) -> pd.DataFrame:
     return pd.concat(scored, ignore_index=True)
 
 
-def _summary(estimates: np.ndarray, replicates: np.ndarray) -> dict:
-    low, high = bootstrap.interval(bootstrap.mean_replicates(estimates, replicates))
-    return {"auroc": float(np.nanmean(estimates)), "low": float(low), "high": float(high)}
+def _summary(estimate: Estimate) -> dict:
+    mean = estimate.mean()
+    low, high = mean.bounds(single=False)
+    return {"auroc": float(mean.value[0]), "low": float(low[0]), "high": float(high[0])}
 
 
 def main(chosen: list[str]) -> int:
@@ -349,10 +345,9 @@ def main(chosen: list[str]) -> int:
     table = tables(block, fold_of(block, divided))
     blind = group_only(divided).set_index("film")[list(FINDINGS)]
     for words, films_of in (("all films", frame), ("the block", block)):
-        resamples = bootstrap.resample(films_of["patient_id"], replicates=1, seed=SEED)
         scores = blind.loc[films_of["film"]].reset_index(drop=True)
-        estimates, _ = judged(films_of, scores, resamples, fold_of(films_of, divided))
-        print(f"group membership alone, on {words}: {np.nanmean(estimates):.3f}")
+        mean = judged(films_of, scores, fold_of(films_of, divided)).mean().value[0]
+        print(f"group membership alone, on {words}: {mean:.3f}")
     artifacts.write_csv(RESULTS / "campaign.csv", table.round(4))
     print(f"{len(block):,} films of {block['patient_id'].nunique():,} patients")
     print(table.round(3).to_string(index=False))

@@ -1,9 +1,9 @@
 """Train and evaluate on 9,768 real films of 128 px, and keep the numbers.
 
 Runs the four notebooks on the films of the folder SHARED_DIR (../shared by default), then
-quotes the test patients of the unselected block only: patients 1336 to 3923. The other
-films were picked by their collectors; which of the two groups a film belongs to tells so
-much about its labels that mixing them would flatter every model.
+judges the films of the unselected block only: patients 1336 to 3923. The other films were
+picked by their collectors; which of the two groups a film belongs to tells so much about its
+labels that mixing them would flatter every model.
 
     make accuracy          # about half an hour on two CPU cores; goes on where it stopped
     make readme            # then: the README's table, its pictures and the slides
@@ -11,44 +11,67 @@ much about its labels that mixing them would flatter every model.
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
-from cxr import artifacts, evaluation, external, notebooks, scoring, splits
+from cxr import (
+    artifacts,
+    download,
+    explain,
+    judge,
+    localisation,
+    notebooks,
+    records,
+    rsna,
+    scoring,
+    splits,
+    training,
+)
+from cxr import results as kept
 from cxr.config import PROJECT, load_config
-from cxr.findings import FINDINGS
 
 BLOCK = (1336, 3923)
 RESULTS = PROJECT / "presentation" / "results" / "images128"
 COMMAND = "make accuracy"
 
 
-def _keep_all_tables(config, name: str, parts: dict[str, pd.DataFrame]) -> None:
-    """Every table of notebook 300, for the block's films only, as CSV."""
-    frame = pd.concat(parts.values(), ignore_index=True)
-    split = pd.Series([part for part, rows in parts.items() for _ in range(len(rows))])
-    block = frame["patient_id"].between(*BLOCK)
-    runs = [config.runs / name / f"{part}_scores.csv" for part in ("validation", "test")]
-    scores = pd.concat(map(scoring.read, runs)).drop(columns="patient_id")
-    scores = scores[scores["film"].isin(frame.loc[block, "film"])]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.csv"
-        artifacts.write_csv(path, scores)
-        external.evaluate_scores(
-            path,
-            frame[block],
-            split[block],
-            Path(folder),
-            split_name=config.split,
-            provenance=COMMAND,
-            replicates=config.replicates,
-            seed=config.seed,
+def block(frame: pd.DataFrame) -> pd.DataFrame:
+    """The films of the unselected block, with their names as index."""
+    return frame[frame["patient_id"].between(*BLOCK)].set_index("film")
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """A run's scores of validation and test films, with the film names as index."""
+    files = [scoring.read(folder / f"{part}_scores.csv") for part in ("validation", "test")]
+    return pd.concat(files).set_index("film").drop(columns="patient_id")
+
+
+def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) -> dict:
+    """Every table of the judge, kept in `folder` as notebook 300 keeps its own."""
+    results = judge.every(scores, cohort)
+    judge.save(folder, results)
+    differences = judge.differences(scores, cohort)
+    artifacts.write_csv(folder / "comparison.csv", judge.rounded(differences))
+    return results
+
+
+def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Where the best run's heatmaps point on films with RSNA's boxes."""
+    paths = download.available(config, size=config.image_size)
+    network = training.load(config.runs / name)
+    size = network.input_shape[1]
+    average = explain.read(cohort.validation.index[:128].to_series(), paths, size)
+    explainers = {
+        name: explain.Explainer(network, average),
+        "shuffled": explain.Explainer(explain.randomised(network, seed=config.seed), average),
+    }
+    films = pd.concat([cohort.validation, cohort.test]).reset_index()
+    return localisation.summarise(
+        explain.opacities(
+            cohort.readings, films, scores, explainers[name], explainers["shuffled"], paths, name
         )
-        for table in sorted((Path(folder) / "tables").glob("*.csv")):
-            kept = pd.read_csv(table)
-            artifacts.write_csv(RESULTS / table.name, kept.round(4))
+    )
 
 
 def main() -> int:
@@ -61,6 +84,7 @@ def main() -> int:
         "CXR_ROOT": os.environ.get("CXR_ROOT", str(PROJECT / "runs" / "real")),
         "CXR_IMAGES": str(shared / "nih" / "images128"),
         "CXR_RECORDS": str(shared / "nih" / "Data_Entry_2017_v2020.csv"),
+        "CXR_RSNA": str(shared / "nih"),
         "CXR_WEIGHTS": str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"),
         "CXR_MODELS": "baseline,residual,mobilenet_small",
         "CXR_IMAGE_SIZE": "128",
@@ -75,69 +99,59 @@ def main() -> int:
         lists=config.split_lists,
     )
     parts, _ = splits.load(config.subset, settings=wanted)
-    block = parts["test"][parts["test"]["patient_id"].between(*BLOCK)]
+    names = [config.run_name(model) for model in config.models]
+    scores = {name: read_scores(config.runs / name) for name in names}
+    # Nothing but films that were scored: the split has more than the folder.
+    scored = {part: block(frame) for part, frame in parts.items()}
+    known = scores[names[0]].index
+    cohort = judge.Cohort(
+        test=scored["test"][scored["test"].index.isin(known)],
+        validation=scored["validation"][scored["validation"].index.isin(known)],
+        train=scored["train"],
+        agreed=records.read_adjudicated(config.data / "adjudicated.csv"),
+        readings=rsna.read(config.rsna),
+    )
+    for old in (*RESULTS.glob("*.csv"), RESULTS / "summary.json"):
+        old.unlink(missing_ok=True)
+    results = judged(scores, cohort, RESULTS)
+    best = judge.best(scores, cohort)
+    found = located(config, cohort, scores[best], best)
+    judge.save(RESULTS, {"localisation_rsna": {best: found}})
     summary = []
-    for model in config.models:
-        name = config.run_name(model)
+    for name in names:
         run = artifacts.read_json(config.runs / name / "config.json")
-        scored = scoring.read(config.runs / name / "test_scores.csv")
-        scored = scored[scored["film"].isin(block["film"])]
-        truth, scores = scoring.pair({name: scored}, block[block["film"].isin(scored["film"])])
-        scores = scores[name]
-        table = evaluation.auroc_by_finding(
-            truth[list(FINDINGS)],
-            scores,
-            truth["patient_id"],
-            replicates=config.replicates,
-            seed=config.seed,
-        )
-        artifacts.write_csv(RESULTS / f"auroc_{name}.csv", table.round(4))
-        curves = evaluation.roc_curves(truth[list(FINDINGS)], scores)
-        artifacts.write_csv(RESULTS / f"roc_{name}.csv", curves.round(4))
-        _keep_all_tables(config, name, parts)
-        mean = table.iloc[-1]
+        mean = results["auroc"][name].iloc[-1]
+        facts = (
+            "model", "parameters", "devices", "train_films", "train_patients",
+            "validation_films", "validation_patients", "validation_auroc", "epochs_done",
+            "best_epoch", "train_seconds", "split", "seed", "image_size",
+        )  # fmt: skip
         summary.append(
             {
                 "run": name,
                 "auroc": round(mean["auroc"], 4),
                 "low": round(mean["low"], 4),
                 "high": round(mean["high"], 4),
-                "test_films": len(truth),
-                "test_patients": truth["patient_id"].nunique(),
+                "findings": mean["remark"],
+                "test_films": len(cohort.test),
+                "test_patients": cohort.test["patient_id"].nunique(),
             }
-            | {
-                key: run[key]
-                for key in (
-                    "model",
-                    "parameters",
-                    "devices",
-                    "train_films",
-                    "train_patients",
-                    "validation_films",
-                    "validation_patients",
-                    "validation_auroc",
-                    "epochs_done",
-                    "best_epoch",
-                    "train_seconds",
-                    "split",
-                    "seed",
-                    "image_size",
-                )
-            }
+            | {key: run[key] for key in facts}
             # Of a file of weights only its name: where it lies tells a reader nothing.
             | {"weights": Path(run["weights"]).name}
         )
-        print(table.round(3).to_string(index=False))
+        print(results["auroc"][name].round(3).to_string(index=False))
     print(pd.DataFrame(summary).to_string(index=False))
     artifacts.write_json(
         RESULTS / "summary.json",
         {
             "films": "9,768 real films of 128 x 128 px; scores on the test patients "
             f"{BLOCK[0]} to {BLOCK[1]} only",
-            "interval": f"95 %, bootstrap of patients, {config.replicates:,} replicates",
+            "interval": kept.INTERVAL,
             "command": COMMAND,
             "commit": artifacts.commit(),
             "versions": artifacts.versions(),
+            "best": best,
             "runs": summary,
         },
     )

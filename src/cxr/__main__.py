@@ -44,20 +44,33 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument("--profile", metavar="NAME")
     preflight.set_defaults(action=_preflight, command=preflight)
 
-    evaluate = commands.add_parser(
-        "evaluate", help="evaluate a CSV of any model's scores on the test films of a split"
-    )
+    evaluate = commands.add_parser("evaluate", help="evaluate files of any models' scores")
     evaluate.add_argument(
         "scores",
         type=Path,
-        metavar="SCORES.csv",
-        help="'Image Index' or 'film', and one "
-        "probability column per finding, in any order, with or without a prefix",
+        nargs="+",
+        metavar="FILE",
+        help="CSV, TSV or Parquet, also gzipped: a column of film names, and one of "
+        "probabilities per finding; several files are compared",
     )
     evaluate.add_argument(
         "--records", type=Path, metavar="CSV", help="NIH's records; fetched where not given"
     )
-    evaluate.add_argument("--split", choices=SPLITS, help="default: CXR_SPLIT, or patient")
+    evaluate.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="judge its test films only, and choose thresholds on its validation films; "
+        "default: judge all scored films, and choose nothing",
+    )
+    evaluate.add_argument(
+        "--films", type=Path, metavar="LIST", help="judge these only: one film name a line"
+    )
+    evaluate.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="where tables, figures and cards go; default: presentation/evaluations/<FILE>",
+    )
     evaluate.set_defaults(action=_evaluate, command=evaluate)
 
     predict = commands.add_parser("predict", help="score one film with a trained model")
@@ -97,7 +110,7 @@ def _environment(config: Config) -> dict[str, str]:
     """The variables that make a kernel load the same configuration."""
     environment = {"CXR_PROFILE": config.profile, "CXR_ROOT": str(config.root)}
     # Kernels start in the project's folder, so relative paths must not start anew there.
-    for name in ("records", "images", "split_lists"):
+    for name in ("records", "images", "split_lists", "rsna"):
         if getattr(config, name) is not None:
             environment[f"CXR_{name.upper()}"] = str(getattr(config, name))
     for name in ("weights", "sample"):
@@ -137,56 +150,50 @@ def _preflight(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    import dataclasses
-
-    from cxr import artifacts, external, notebooks, records, sources, splits
+    from cxr import artifacts, external, notebooks, records, rsna, selection, sources, splits
 
     config = load_config()
-    changes = {"split": options.split, "records": options.records}
-    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
-    path = config.records or sources.small_file("records")
+    path = options.records or config.records or sources.small_file("records")
     frame, _ = records.read(path)
-    split = splits.make(
-        frame,
-        config.split,
-        min_combination=config.min_combination,
-        seed=config.seed,
-        lists=config.split_lists,
-    )
+    split = None
+    if options.split:
+        split = splits.make(
+            frame,
+            options.split,
+            min_combination=config.min_combination,
+            seed=config.seed,
+            lists=config.split_lists,
+        )
+    films = None
+    if options.films:
+        films = selection.listed(options.films, sorted(frame["film"]), setting="--films")
     try:
         agreed = records.read_adjudicated(sources.small_file("adjudicated"))
     except InputError:
         agreed = None
-    evaluated = external.evaluate_scores(
+    names = "-and-".join(map(external.name_of, options.scores))
+    evaluated = external.evaluate(
         options.scores,
         frame,
-        split,
-        config.presentation,
-        split_name=config.split,
+        options.to or PROJECT / "presentation" / "evaluations" / names,
         provenance=f"{notebooks.provenance(config)}  records {artifacts.sha256(path)[:12]}",
+        split=split,
+        split_name=options.split,
+        films=films,
         agreed=agreed,
-        replicates=config.replicates,
-        seed=config.seed,
+        readings=rsna.read(config.rsna) if config.rsna else None,
     )
     print(evaluated)
     return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from cxr import artifacts, predict
+    from cxr import predict
 
     config = load_config(profile=options.profile)
-    if options.run:
-        folder = config.runs / options.run
-    else:
-        records = [artifacts.read_json(path) for path in sorted(config.runs.glob("*/config.json"))]
-        finished = [record for record in records if record["finished"]]
-        if not finished:
-            raise InputError(f"{config.runs} holds no trained model; run 200-modeling first.")
-        best = max(finished, key=lambda record: record["validation_auroc"] or 0)
-        folder = config.runs / best["name"]
-    table, notes = predict.report(folder, options.film)
-    print(f"{options.film}, scored by {folder.name}\n")
+    name, why = (options.run, "named by --run") if options.run else predict.choose(config.runs)
+    table, notes = predict.report(config.runs / name, options.film)
+    print(f"{options.film}, scored by {name} ({why})\n")
     print(table.round(3).to_string(index=False))
     print(f"\n{notes}")
     return 0

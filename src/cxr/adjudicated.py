@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from cxr import bootstrap
+from cxr import intervals
+from cxr.evaluation import Judged
 
 # The radiologists' label -> the findings that it covers. Fracture has no counterpart among
 # the 14. That the four shadows make up "airspace opacity" is our reading, stated so that
@@ -15,15 +16,7 @@ MAPPING = {
 }
 
 
-def evaluate(
-    adjudicated: pd.DataFrame,
-    targets: pd.DataFrame,
-    scores: pd.DataFrame,
-    patients: pd.Series,
-    *,
-    replicates: int = 1000,
-    seed: int = 42,
-) -> pd.DataFrame:
+def evaluate(adjudicated: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     """AUROC against the radiologists, beside that against the text-mined labels.
 
     A film's score for a label is the highest of the findings that it covers, and its
@@ -31,23 +24,24 @@ def evaluate(
 
     Args:
         adjudicated: as `records.read_adjudicated` returns it.
-        targets, scores, patients: of the test films, all with the film names as index.
+        judged: the test films, with their names as index.
 
     Returns:
         One row per label: label, findings, films, positives, auroc, low, high (against the
         radiologists), mined_auroc, mined_low, mined_high (against the text mining, on the
         same films), mined_ppv and mined_sensitivity (of the text mining, against the
-        radiologists). NaN where not estimable.
+        radiologists), each with `_low` and `_high`. NaN for too few patients, or where a
+        finding is not scored.
     """
     adjudicated = adjudicated.set_index("film")
-    films = targets.index.intersection(adjudicated.index, sort=False)
-    resamples = bootstrap.resample(patients[films], replicates=replicates, seed=seed)
+    part = judged.part(judged.targets.index.isin(adjudicated.index))
+    films, patients = part.targets.index, part.patients.to_numpy()
     rows = []
     for label, covered in MAPPING.items():
-        truth = adjudicated.loc[films, label].to_numpy(dtype=np.int8)
-        mined = targets.loc[films, list(covered)].max(axis=1).to_numpy(dtype=np.int8)
+        truth = adjudicated.loc[films, label].to_numpy(dtype=bool)
+        mined = part.targets[list(covered)].to_numpy().any(axis=1)
         # NaN where the scores lack one of the findings.
-        score = scores.reindex(index=films, columns=list(covered)).max(axis=1, skipna=False)
+        score = part.scores.reindex(columns=list(covered)).max(axis=1, skipna=False)
         row = {
             "label": label,
             "findings": " or ".join(covered),
@@ -58,10 +52,10 @@ def evaluate(
             columns = (f"{prefix}auroc", f"{prefix}low", f"{prefix}high")
             values = (np.nan,) * 3
             if score.notna().all():
-                values = bootstrap.auroc(reference, score.to_numpy(), resamples)
+                values = intervals.auroc(reference, score.to_numpy(), patients)
             row |= zip(columns, values, strict=True)
-        both = int((truth & mined).sum())
-        row["mined_ppv"] = both / mined.sum() if mined.any() else np.nan
-        row["mined_sensitivity"] = both / truth.sum() if truth.any() else np.nan
+        for name, counted in (("ppv", mined), ("sensitivity", truth)):
+            columns = (f"mined_{name}", f"mined_{name}_low", f"mined_{name}_high")
+            row |= zip(columns, intervals.rate(truth & mined, counted, patients), strict=True)
         rows.append(row)
     return pd.DataFrame(rows)

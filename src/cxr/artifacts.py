@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,44 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, option: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; it takes that name on success.
+
+    Args:
+        folder: must not exist; its parents are made.
+        option: what names another folder, for the message.
+
+    Raises:
+        InputError: if it exists, or cannot be written.
+    """
+    refuse_existing(folder, option)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        unfinished.chmod(0o755)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}); give another with {option}."
+        ) from error
+    try:
+        yield unfinished
+        refuse_existing(folder, option)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def refuse_existing(folder: Path, option: str) -> None:
+    """Raise an InputError if there is such a folder: nothing in it is ever overwritten."""
+    if folder.exists():
+        raise InputError(
+            f"{folder} exists already, and nothing is overwritten; remove it, or give another "
+            f"with {option}."
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,34 +2,83 @@
 
 from collections.abc import Mapping
 
-# Number, item, and where the project answers it; "not answered" says why not. Words in
-# braces are filled in from the evaluation.
+UNKNOWN = "unknown: only scores were given"
+
+# Number, item, the answer for a run of this project, and, where it differs, for scores whose
+# model is not known. What was not done is called so. Words in braces are filled in from the
+# evaluation.
 ITEMS = (
     ("Title and abstract", None),
-    (1, "Identified as a study of an AI method", "README, first sentence"),
+    (1, "Identified as a study of an AI method", "README, title and first lines", UNKNOWN),
     (2, "Structured summary", "model card, top"),
     ("Introduction", None),
-    (3, "Scientific and clinical background", "README; notebook 100, introduction"),
-    (4, "Objectives", "notebook 200 and 300, first paragraph"),
+    (
+        3,
+        "Scientific and clinical background",
+        "in part: what is known of this data set's labels and splits (README, notebook 100); the "
+        "clinical literature was not reviewed",
+        UNKNOWN,
+    ),
+    (
+        4,
+        "Aims, objectives, hypotheses",
+        "aims in the first lines of each notebook; no hypothesis was stated beforehand",
+        UNKNOWN,
+    ),
     ("Study design", None),
     (5, "Prospective or retrospective", "retrospective: a public data set of 1992 to 2015"),
-    (6, "Goal of the study", "model card, intended use"),
+    (
+        6,
+        "Goal of the study",
+        "model card, intended use",
+        "judging scores; the model's own: unknown",
+    ),
     ("Data", None),
-    (7, "Sources of the data", "notebook 000; `data/manifest.json`"),
-    (8, "Who and what was eligible", "notebook 100, cleaning and rare combinations"),
-    (9, "Preprocessing", "notebook 200, the films"),
-    (10, "Selection of subsets", "notebook 100; {films} of {split_films} test films are present"),
+    (
+        7,
+        "Sources of the data",
+        "notebook 000; `data/manifest.json`",
+        "judged films: NIH ChestX-ray14; training films: unknown",
+    ),
+    (
+        8,
+        "Who and what was eligible",
+        "notebook 100, cleaning and rare combinations",
+        "every scored film that the records know{narrowed}",
+    ),
+    (9, "Preprocessing", "notebook 200, the films", UNKNOWN),
+    (
+        10,
+        "Selection of subsets",
+        "notebook 100; {films} of {split_films} test films are present",
+        "{films} films: {films_are}",
+    ),
     (11, "De-identification", "by NIH, before publication; not checked here"),
-    (12, "Missing data", "notebook 100, cleaning table; notebook 300, what is not estimable"),
-    (13, "How the images were acquired", "not answered: NIH published view and pixel size only"),
+    (
+        12,
+        "Missing data",
+        "notebook 100, cleaning table; findings of too few patients are named in every table",
+        "findings of too few patients, or without scores, are named in every table",
+    ),
+    (13, "How the images were acquired", "not done: NIH published view and pixel size only"),
     ("Reference standard", None),
     (14, "Definition of the reference standard", "labels mined from radiology reports"),
-    (15, "Why that one", "the only one for all films; notebook 300 holds it against radiologists"),
+    (
+        15,
+        "Why that one",
+        "the only one for all films; held against radiologists where they read some: "
+        "adjudicated labels: {adjudicated}; RSNA's readings: {rsna}",
+    ),
     (16, "Who annotated", "text mining (Wang et al. 2017); boxes and adjudication by radiologists"),
-    (17, "Annotation of the test films", "notebook 300, adjudicated labels: {adjudicated}"),
-    (18, "Agreement between annotators", "not answered: only consensus labels are published"),
+    (17, "Annotation of the test films", "mined, like all others; adjudicated: {adjudicated}"),
+    (
+        18,
+        "Agreement between annotators",
+        "not done: labels of individual readers are published (Majkowska et al. 2020), only those "
+        "that they agreed on are read here",
+    ),
     ("Partitions", None),
-    (19, "How films were assigned", "split `{split}`; notebook 100, split"),
+    (19, "How films were assigned", "split `{split}`; notebook 100, split", UNKNOWN),
     (20, "Level at which parts are disjoint", "{leakage}"),
     (
         21,
@@ -37,42 +86,75 @@ ITEMS = (
         "{films} films of {patients} patients; no size was planned",
     ),
     ("Model", None),
-    (22, "Description of the model", "`src/cxr/models.py`; model card, model"),
-    (23, "Software", "model card, provenance; `constraints.txt`"),
-    (24, "Initial weights", "{weights}"),
-    (25, "Training", "notebook 200; `runs/{name}/config.json`"),
-    (26, "How the final model was chosen", "best validation epoch: notebook 200"),
-    (27, "Ensembling", "none"),
+    (22, "Description of the model", "`src/cxr/models.py`; model card, model", UNKNOWN),
+    (23, "Software", "model card, provenance; `constraints.txt`", "of the evaluation: model card"),
+    (24, "Initial weights", "{weights}", UNKNOWN),
+    (25, "Training", "notebook 200; `runs/{name}/config.json`", UNKNOWN),
+    (26, "How the final model was chosen", "best validation epoch: notebook 200", UNKNOWN),
+    (27, "Ensembling", "none", UNKNOWN),
     ("Evaluation", None),
-    (28, "Metrics", "notebook 300"),
-    (29, "Uncertainty and significance", "notebook 300: patient-level bootstrap, Holm"),
-    (30, "Robustness", "notebook 300: subgroups, controls without images, adjudicated labels"),
-    (31, "Explainability, and its validation", "notebook 300, localisation: {localisation}"),
-    (32, "Internal test data", "notebook 300, all of it"),
-    (33, "External test data", "not answered: no other hospital's films were scored"),
+    (28, "Metrics", "notebook 300", "those of notebook 300: `tables/`"),
+    (
+        29,
+        "Uncertainty and significance",
+        "95 % intervals that leave out each patient in turn, their coverage measured; Holm's "
+        "correction over the findings of a comparison",
+    ),
+    (
+        30,
+        "Robustness",
+        "groups of patients and films; scores without an image: {controls}; other hospitals: not "
+        "done",
+    ),
+    (31, "Explainability, and its validation", "{localisation}"),
+    (32, "Testing on internal data", "notebook 300, all of it", "unknown: {leakage}"),
+    (33, "Testing on external data", "not done: no other hospital's films were scored", UNKNOWN),
     (34, "Registration of the trial", "not applicable: no trial"),
     ("Results", None),
-    (35, "Films included and left out", "notebooks 000 and 100"),
-    (36, "Characteristics of each part", "notebook 100, split table"),
+    (
+        35,
+        "Films included and left out",
+        "notebooks 000 and 100; no flow diagram",
+        "printed by the command",
+    ),
+    (
+        36,
+        "Characteristics of each part",
+        "in part: films, patients, findings, view, sex and age bands in notebook 100's figures of "
+        "balance; no table of demographics by part",
+        "not done",
+    ),
     (37, "Performance with uncertainty", "`tables/auroc_{name}.csv`, `tables/auprc_{name}.csv`"),
-    (38, "Diagnostic performance", "`tables/operating_points_{name}.csv`: {operating}"),
-    (39, "Analysis of failures", "notebook 300, misses and false alarms: {failures}"),
+    (38, "Diagnostic performance", "{operating}"),
+    (39, "Analysis of failures", "notebook 300, misses and false alarms", "not done: only scores"),
     ("Discussion", None),
     (40, "Limitations", "model card, limits"),
     (41, "Implications for practice", "none: not for care; model card, intended use"),
     ("Other information", None),
-    (42, "Full protocol", "the four notebooks and `src/cxr`"),
-    (43, "Availability of code, model and data", "README"),
-    (44, "Funding", "not answered: none is declared"),
+    (
+        42,
+        "Full protocol",
+        "in part: the four notebooks and `src/cxr` are what was done; none was written beforehand",
+        UNKNOWN,
+    ),
+    (
+        43,
+        "Availability of code, model and data",
+        "code: README; data: NIH's, public; trained models: not published",
+        UNKNOWN,
+    ),
+    (44, "Funding", "not done: none is declared", UNKNOWN),
 )
 
 
-def checklist(name: str, answers: Mapping[str, str]) -> str:
-    """The checklist of one run, as Markdown.
+def checklist(name: str, answers: Mapping[str, str], *, known: bool, drawn: bool) -> str:
+    """The checklist of one run or file of scores, as Markdown.
 
     Args:
-        name: the run's.
+        name: the run's, or the file's.
         answers: fills the braces of `ITEMS`, but for the name.
+        known: whether this project trained the model.
+        drawn: whether the films are phantoms.
     """
     lines = [
         f"# Checklist of {name}",
@@ -81,9 +163,16 @@ def checklist(name: str, answers: Mapping[str, str]) -> str:
         "paraphrased. Filled from the evaluation's tables. Research software, not a medical "
         "device.",
     ]
+    if drawn:
+        lines += [
+            "",
+            "**The films are phantoms**, synthetic drawings: items 5, 11, 13, 16 and 17 hold for "
+            "the records that they were drawn from, and no result for real films or patients.",
+        ]
     for number, item, *where in ITEMS:
         if item is None:
             lines += ["", f"## {number}", "", "| | item | answered |", "|---|---|---|"]
         else:
-            lines.append(f"| {number} | {item} | {where[0].format(name=name, **answers)} |")
+            text = (where[0] if known else where[-1]).format(name=name, **answers)
+            lines.append(f"| {number} | {item} | {text} |")
     return "\n".join(lines) + "\n"

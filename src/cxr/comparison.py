@@ -5,10 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from cxr import bootstrap
-from cxr.evaluation import auroc_replicates
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
 
 # Test films of the splits that others have published on.
@@ -64,55 +62,54 @@ _BY_FINDING = {
 }  # fmt: skip
 
 
-def between(
-    targets: pd.DataFrame,
-    scores: Mapping[str, pd.DataFrame],
-    patients: pd.Series,
-    *,
-    replicates: int = 1000,
-    seed: int = 42,
-) -> pd.DataFrame:
-    """Differences in AUROC of every two models, paired by resampling the same patients.
+def between(judged: Mapping[str, Judged]) -> pd.DataFrame:
+    """Differences in AUROC of every two models, paired by leaving out the same patients.
 
-    The p value takes the difference over its bootstrap standard error as normal, two-sided.
-    Over the 14 findings of a pair it is corrected by Holm's method (Scand J Stat 1979); the
-    mean is one comparison of its own.
+    The p value is that of Student's t for the difference over its jackknife standard error,
+    two-sided. Over the findings of a pair it is corrected by Holm's method (Scand J Stat
+    1979); the mean is one comparison of its own.
 
     Args:
-        scores: model name -> scores; all rows as `targets`.
+        judged: model name -> its scores of the same films.
 
     Returns:
         Columns model, other, finding (or "Mean"), difference (model minus other), low,
-        high, p, p_corrected; NaN where a finding is not estimable for both.
+        high, p, p_corrected, remark; NaN where either model has a remark.
+
+    Raises:
+        ValueError: if the films differ.
     """
-    resamples = bootstrap.resample(patients, replicates=replicates, seed=seed)
-    ranked = {name: auroc_replicates(targets, frame, resamples) for name, frame in scores.items()}
     tables = []
-    for model, other in itertools.combinations(ranked, 2):
-        difference = ranked[model][0] - ranked[other][0]
-        samples = ranked[model][1] - ranked[other][1]
-        means = bootstrap.mean_replicates(difference, samples)
-        known = ~np.isnan(difference)
-        values = np.append(difference, difference[known].mean() if known.any() else np.nan)
-        drawn = np.column_stack([samples, means])
-        low, high = bootstrap.interval(drawn)
-        p = _p_values(values, drawn)
+    for (model, ours), (other, theirs) in itertools.combinations(judged.items(), 2):
+        if not ours.targets.index.equals(theirs.targets.index):
+            raise ValueError(f"{model} and {other} scored different films")
+        difference = ours.auroc - theirs.auroc
+        mean = difference.mean()
+        low, high = difference.bounds(single=True)
+        mean_low, mean_high = mean.bounds(single=False)
+        p, mean_p = difference.p_values(), mean.p_values()
+        remarks = [ours.remarks[f] or theirs.remarks[f] for f in FINDINGS]
         tables.append(
             pd.DataFrame(
                 {
                     "model": model,
                     "other": other,
                     "finding": [*FINDINGS, "Mean"],
-                    "difference": values,
-                    "low": low,
-                    "high": high,
-                    "p": p,
-                    "p_corrected": np.append(holm(p[:-1]), p[-1]),
+                    "difference": np.append(difference.value, mean.value),
+                    "low": np.append(low, mean_low),
+                    "high": np.append(high, mean_high),
+                    "p": np.append(p, mean_p),
+                    "p_corrected": np.append(holm(p), mean_p),
+                    "remark": [*remarks, f"mean of {remarks.count('')} findings"],
                 }
             )
         )
     columns = ["model", "other", "finding", "difference", "low", "high", "p", "p_corrected"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return (
+        pd.concat(tables, ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=[*columns, "remark"])
+    )
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -125,43 +122,59 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def published(auroc: Mapping[str, pd.DataFrame], *, split: str) -> pd.DataFrame:
-    """Mean AUROC of our models and of published ones, each with its split.
+    """Mean AUROC of some models and of published ones over the same findings.
 
     Args:
         auroc: model name -> frame of `evaluation.auroc_by_finding`, on real films; empty
             for phantoms, which have no place among them.
-        split: our split's name in the configuration.
+        split: whose test films they are, in words; a name of a split where they are its.
 
     Returns:
-        Columns source, year, split, test_films, auroc, low, high, remark, ours,
-        comparable; best first. A published row is comparable if its test films are ours:
-        the same split, all its films, all 14 findings.
+        Columns source, year, split, findings (over how many the mean is taken), test_films,
+        auroc, low, high, remark, ours, comparable; best first. Where our models miss a
+        finding, published means are over the rest, and sources that published no value by
+        finding are left out. A published row is comparable if its test films are ours: the
+        same split, all its films.
     """
     rows, same_test = [], False
+    judged = {
+        name: set(table["finding"][table["auroc"].notna()]) - {"Mean"}
+        for name, table in auroc.items()
+    }
+    shared = set(FINDINGS).intersection(*judged.values())
     for name, table in auroc.items():
-        mean = table.set_index("finding").loc["Mean"]
-        films, findings = int(mean["films"]), int(table["auroc"][:-1].notna().sum())
-        complete = findings == len(FINDINGS) and films == TEST_FILMS.get(split)
-        same_test |= complete
+        mean, known = table.set_index("finding").loc["Mean"], judged[name]
+        same_test |= int(mean["films"]) == TEST_FILMS.get(split)
         rows.append(
             {
                 "source": name,
                 "split": split,
-                "test_films": films,
+                "findings": len(known),
+                "test_films": int(mean["films"]),
                 "auroc": mean["auroc"],
                 "low": mean["low"],
                 "high": mean["high"],
-                "remark": "" if findings == len(FINDINGS) else f"mean of {findings} findings",
+                "remark": "" if len(known) == len(FINDINGS) else f"mean of {len(known)} findings",
                 "ours": True,
                 "comparable": True,
             }
         )
+    by_finding = {
+        source: float(np.mean([v for f, v in zip(FINDINGS, values, strict=True) if f in shared]))
+        for source, values in _BY_FINDING.items()
+        if shared
+    }
     for source, year, its_split, value, remark in _MEANS:
+        if len(shared) < len(FINDINGS):
+            if source not in by_finding:
+                continue
+            value, remark = by_finding[source], f"mean of the same {len(shared)} findings"
         rows.append(
             {
                 "source": source,
                 "year": year,
                 "split": its_split,
+                "findings": len(shared),
                 "test_films": TEST_FILMS.get(its_split, pd.NA),
                 "auroc": value,
                 "remark": remark,
@@ -169,7 +182,7 @@ def published(auroc: Mapping[str, pd.DataFrame], *, split: str) -> pd.DataFrame:
                 "comparable": same_test and its_split == split,
             }
         )
-    order = ["source", "year", "split", "test_films", "auroc", "low", "high"]
+    order = ["source", "year", "split", "findings", "test_films", "auroc", "low", "high"]
     table = pd.DataFrame(rows).reindex(columns=[*order, "remark", "ours", "comparable"])
     table = table.astype({"year": "Int64", "test_films": "Int64"})
     return table.sort_values("auroc", ascending=False, ignore_index=True)
@@ -187,14 +200,3 @@ def published_by_finding(auroc: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for source, values in _BY_FINDING.items():
         table[f"{source} (official)"] = values
     return table
-
-
-def _p_values(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Two-sided p of each difference being zero; 1 where no replicate differs from another."""
-    p = np.full(len(values), np.nan)
-    for column, value in enumerate(values):
-        if np.isnan(value):
-            continue
-        error = np.nanstd(samples[:, column], ddof=1)
-        p[column] = 2 * stats.norm.sf(abs(value) / error) if error > 0 else float(value == 0)
-    return p

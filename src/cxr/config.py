@@ -44,6 +44,8 @@ class Config:
     split: str = "patient"
     # Folder with the user's own train/validation/test lists (split "community").
     split_lists: Path | None = None
+    # Folder with RSNA's readings of 2018 (see cxr.rsna); None does without.
+    rsna: Path | None = None
     # Side of the films that the models see, in pixels.
     image_size: int = 128
     # Models to train: keys of the registry in cxr.models.
@@ -60,8 +62,6 @@ class Config:
     seed: int = 42
     # Appended to the names of runs, to keep variants apart.
     tag: str = ""
-    # Bootstrap replicates for every interval.
-    replicates: int = 1000
     # Let a profile that expects a GPU start without one.
     allow_cpu: bool = False
 
@@ -206,7 +206,6 @@ def _validate(config: Config) -> None:
         "epochs": (1, 10_000),
         "batch_size": (1, 65_536),
         "seed": (0, 2**32 - 1),
-        "replicates": (100, 1_000_000),
         "learning_rate": (1e-9, 10.0),
     }
     for name, (low, high) in ranges.items():
@@ -221,9 +220,11 @@ def _validate(config: Config) -> None:
         raise InputError("CXR_MODELS names no model, or one twice; separate them by commas.")
     if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
         raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
-    for name in ("records", "images", "split_lists"):
+    for name in ("records", "images", "split_lists", "rsna"):
         path = getattr(config, name)
         if path is not None and not path.exists():
             raise InputError(f"CXR_{name.upper()}={path} does not exist.")
-    if config.images is not None and not config.images.is_dir():
-        raise InputError(f"CXR_IMAGES={config.images} is not a folder.")
+    for name in ("images", "rsna"):
+        path = getattr(config, name)
+        if path is not None and not path.is_dir():
+            raise InputError(f"CXR_{name.upper()}={path} is not a folder.")

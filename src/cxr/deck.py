@@ -59,7 +59,8 @@ def facts(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
         split = by_kind["original"]
         train, test = (frame.loc[split.index[split == part]] for part in ("train", "test"))
         remembered = controls.patient_memory(train, test)
-        memory = evaluation.auroc(test[names].to_numpy(), remembered[names].to_numpy()).mean()
+        if remembered is not None:
+            memory = evaluation.Judged.of(test, remembered).auroc.mean().value[0]
     return Facts(
         films=len(frame),
         patients=frame["patient_id"].nunique(),
@@ -335,7 +336,7 @@ def _ranking(results: Results, best: Mapping) -> Slide:
         )
     few = [label(finding) for finding in table.index if finding not in certain.index]
     if few:
-        lead += f" Too few patients for an interval: {', '.join(few)}."
+        lead += f" Too few patients: {', '.join(few)}."
     return Slide(
         "ranking",
         "How well do they rank?",
@@ -422,15 +423,12 @@ def _calibration(results: Results, best: Mapping) -> Slide:
     if not curves or table is None:
         return _absent("calibration", title, "Calibration was not evaluated.")
     means = table[table["finding"] == "Mean"].set_index("scores")
-    said = "; ".join(
-        f"{when} recalibration on validation films {row['ece']:.3f}"
-        for when, row in means.iterrows()
-    )
+    said = ", ".join(f"{when} {row['ece']:.3f}" for when, row in means.iterrows())
     return Slide(
         "calibration",
         title,
         "Of films scored 0.2, a fifth should have the finding: on the diagonal, they do. Mean "
-        f"calibration error, {said}.",
+        f"calibration error: {said} (recalibrated on validation films).",
         # Here each panel has its own scale; smaller numbers stay clear of the titles below.
         figure=figures.reliability_grid(curves, results.named()[best["run"]]).update_xaxes(
             tickfont={"size": 9}
@@ -543,7 +541,7 @@ def _absent(name: str, title: str, why: str) -> Slide:
 
 def _interval(row: pd.Series, value: str) -> str:
     if pd.isna(row[value]):
-        return "not estimable"
+        return "too few patients"
     if pd.isna(row["low"]):
         return f"{row[value]:.3f}"
     return f"{row[value]:.3f} ({row['low']:.3f} to {row['high']:.3f})"

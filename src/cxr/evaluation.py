@@ -1,20 +1,127 @@
 """How well scores rank and match the findings, with intervals that respect patients."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from cxr import bootstrap
+from cxr import intervals
 from cxr.findings import FINDINGS
 
 # Points of a curve that is drawn: more would not show on a screen.
 CURVE_POINTS = 200
 
+TOO_FEW, NOT_SCORED = "too few patients", "not scored"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judged:
+    """Scores of films beside what is known of them: what every evaluator takes.
+
+    Attributes:
+        targets: 0/1, one column per finding, one row a film.
+        scores: 0 to 1, higher is more suspicious, one column per scored finding; rows as
+            `targets`.
+        patients: the patient of each film, rows as `targets`.
+        codes, number: the patients numbered from 0, int (films,), and how many numbers
+            there are. A part of the films keeps those of the whole, so that parts are
+            compared patient by patient.
+
+    Raises:
+        ValueError: if the rows do not belong together.
+    """
+
+    targets: pd.DataFrame
+    scores: pd.DataFrame
+    patients: pd.Series
+    codes: np.ndarray = None
+    number: int = None
+
+    def __post_init__(self):
+        index = self.targets.index
+        if not (index.equals(self.scores.index) and index.equals(self.patients.index)):
+            raise ValueError("targets, scores and patients must have the same rows")
+        if self.codes is None:
+            object.__setattr__(self, "codes", intervals.numbered(self.patients))
+            object.__setattr__(self, "number", int(self.codes.max(initial=-1)) + 1)
+
+    @classmethod
+    def of(cls, records: pd.DataFrame, scores: pd.DataFrame) -> "Judged":
+        """From records with `patient_id` and the findings, and scores of the same rows."""
+        return cls(records[list(FINDINGS)], scores, records["patient_id"])
+
+    def part(self, films: np.ndarray) -> "Judged":
+        """Some of the films, bool (films,)."""
+        rows = (part[films] for part in (self.targets, self.scores, self.patients, self.codes))
+        return Judged(*rows, self.number)
+
+    def rescored(self, scores: pd.DataFrame) -> "Judged":
+        """Other scores of the same films."""
+        return Judged(self.targets, scores, self.patients, self.codes, self.number)
+
+    @functools.cached_property
+    def remarks(self) -> dict[str, str]:
+        """Finding -> "", or why nothing is said of it: `TOO_FEW` or `NOT_SCORED`."""
+        remarks = {}
+        for finding in FINDINGS:
+            scored = finding in self.scores and self.scores[finding].notna().all()
+            remarks[finding] = "" if scored else NOT_SCORED
+            if scored and not intervals.enough(self.targets[finding], self.codes):
+                remarks[finding] = TOO_FEW
+        return remarks
+
+    @property
+    def findings(self) -> list[str]:
+        """The findings that are scored and have enough patients."""
+        return [finding for finding, remark in self.remarks.items() if not remark]
+
+    @functools.cached_property
+    def positive_patients(self) -> np.ndarray:
+        """Patients with each finding, int (14,)."""
+        positive = self.targets[list(FINDINGS)].to_numpy() == 1
+        return (intervals.sums(positive, self.codes, self.number) > 0).sum(axis=0)
+
+    @functools.cached_property
+    def deciding(self) -> np.ndarray:
+        """How many equal patients decide each finding's ranking, float (14,).
+
+        Those who have it, or those who have it not, whichever are fewer.
+        """
+        positive = self.targets[list(FINDINGS)].to_numpy() == 1
+        sides = (intervals.effective(s, self.codes, self.number) for s in (positive, ~positive))
+        return np.fmin(*sides)
+
+    @functools.cached_property
+    def auroc(self) -> intervals.Estimate:
+        """AUROC per finding, with and without each patient: 14 columns."""
+        return self._ranked("auroc")
+
+    @functools.cached_property
+    def auprc(self) -> intervals.Estimate:
+        """Average precision per finding, with and without each patient: 14 columns."""
+        return self._ranked("auprc")
+
+    def _ranked(self, metric: str) -> intervals.Estimate:
+        value = np.full(len(FINDINGS), np.nan)
+        without = np.full((self.number, len(FINDINGS)), np.nan)
+        for finding in self.findings:
+            column = FINDINGS.index(finding)
+            ranked = intervals.ranking(
+                metric,
+                self.targets[finding].to_numpy(),
+                self.scores[finding].to_numpy(),
+                self.codes,
+                self.number,
+            )
+            value[column], without[:, column] = ranked.value[0], ranked.without[:, 0]
+        return intervals.Estimate(value, without)
+
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve per column, ties counted half.
+    """Area under the ROC curve per column, ties counted half; for films of any patients.
 
     Args:
         targets: 0/1, (films, findings).
@@ -23,95 +130,50 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Returns:
         float64 (findings,); NaN where there is no positive or no negative.
     """
-    everyone = bootstrap.Resamples(np.zeros(len(targets), dtype=int), np.ones((1, 1), np.uint8))
+    nobody = np.zeros(len(targets), dtype=int)
     return np.array(
         [
-            bootstrap.Ranking(target, score, everyone).estimate("auroc")
+            intervals.ranking("auroc", target, score, nobody, 1).value[0]
             for target, score in zip(np.transpose(targets), np.transpose(scores), strict=True)
         ]
     )
 
 
-def auroc_by_finding(
-    targets: pd.DataFrame,
-    scores: pd.DataFrame,
-    patients: pd.Series,
-    *,
-    replicates: int = 1000,
-    seed: int = 42,
-) -> pd.DataFrame:
+def auroc_by_finding(judged: Judged) -> pd.DataFrame:
     """Area under the ROC curve per finding and their mean, with 95 % intervals.
 
-    Args:
-        targets: 0/1, one column per finding, one row a film.
-        scores: one column per finding, higher is more suspicious; rows as `targets`. A
-            finding without a column counts as not estimable.
-        patients: the patient of each film, rows as `targets`.
-        replicates: patients are resampled this often.
-        seed: decides the resampling.
-
     Returns:
-        Columns finding, auroc, low, high, positives, films, patients; one row per finding
-        in the order of `FINDINGS`, then "Mean" over the findings that are estimable. NaN
-        where a finding has no positive or no negative; no interval where fewer than
-        `bootstrap.FEWEST_PATIENTS` patients are on either side.
-
-    Raises:
-        ValueError: if the rows do not belong together.
+        Columns finding, auroc, low, high, positives, positive_patients, films, patients,
+        remark; one row per finding in the order of `FINDINGS`, then "Mean" over the
+        findings without a remark. NaN where there is one: see `Judged.remarks`.
     """
-    return _ranked_by_finding("auroc", targets, scores, patients, replicates, seed)
+    return _ranking_table("auroc", judged)
 
 
-def auprc_by_finding(
-    targets: pd.DataFrame,
-    scores: pd.DataFrame,
-    patients: pd.Series,
-    *,
-    replicates: int = 1000,
-    seed: int = 42,
-) -> pd.DataFrame:
+def auprc_by_finding(judged: Judged) -> pd.DataFrame:
     """Average precision per finding beside its prevalence, which a random score reaches.
 
-    Args, raises: as `auroc_by_finding`.
-
     Returns:
-        Columns finding, auprc, low, high, prevalence, positives, films, patients.
+        Columns finding, auprc, low, high, prevalence, then as `auroc_by_finding`.
     """
-    table = _ranked_by_finding("auprc", targets, scores, patients, replicates, seed)
+    table = _ranking_table("auprc", judged)
     prevalence = table["positives"] / table["films"]
-    estimable = table["auprc"].notna() & table["finding"].ne("Mean")
-    prevalence[table["finding"] == "Mean"] = prevalence[estimable].mean()
+    prevalence[table["finding"] == "Mean"] = prevalence[:-1][table["auprc"][:-1].notna()].mean()
     table.insert(4, "prevalence", prevalence)
     return table
 
 
-def auroc_replicates(
-    targets: pd.DataFrame, scores: pd.DataFrame, resamples: bootstrap.Resamples
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC per finding, of all films and of every replicate.
-
-    Two models that are given the same `resamples` are compared on the same patients.
-
-    Args:
-        targets, scores: as `auroc_by_finding`.
-
-    Returns:
-        Estimates (14,) and replicates (replicates, 14); NaN where not estimable.
-    """
-    return _ranked("auroc", targets, scores, resamples)
-
-
-def roc_curves(targets: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def roc_curves(judged: Judged) -> pd.DataFrame:
     """ROC curve per finding, thinned to what a screen can show.
 
     Returns:
         Columns finding, false_positive_rate, sensitivity, threshold (films at or above it
-        are flagged); findings that are not estimable have no rows.
+        are flagged); findings with a remark have no rows.
     """
     curves = []
-    for finding in estimable(targets, scores):
+    for finding in judged.findings:
         false_positive_rate, sensitivity, threshold = metrics.roc_curve(
-            targets[finding], scores[finding]
+            judged.targets[finding], judged.scores[finding]
         )
         curves.append(
             pd.DataFrame(
@@ -127,18 +189,18 @@ def roc_curves(targets: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
 
 
-def precision_recall_curves(targets: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def precision_recall_curves(judged: Judged) -> pd.DataFrame:
     """Precision (PPV) against recall (sensitivity) per finding, thinned.
 
     Returns:
-        Columns finding, sensitivity, precision, threshold; findings that are not estimable
-        have no rows. The last point (sensitivity 0, precision 1) is left out: no threshold
-        reaches it.
+        Columns finding, sensitivity, precision, threshold; findings with a remark have no
+        rows. The last point (sensitivity 0, precision 1) is left out: no threshold reaches
+        it.
     """
     curves = []
-    for finding in estimable(targets, scores):
+    for finding in judged.findings:
         precision, sensitivity, threshold = metrics.precision_recall_curve(
-            targets[finding], scores[finding], drop_intermediate=True
+            judged.targets[finding], judged.scores[finding], drop_intermediate=True
         )
         curve = pd.DataFrame(
             {
@@ -153,7 +215,7 @@ def precision_recall_curves(targets: pd.DataFrame, scores: pd.DataFrame) -> pd.D
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
 
 
-def flattened_auc(targets: pd.DataFrame, scores: pd.DataFrame) -> dict[str, float]:
+def flattened_auc(judged: Judged) -> pd.DataFrame:
     """The one AUC over all films and findings together, and why it misleads.
 
     The original project reported it. Common findings get higher scores than rare ones, so
@@ -161,108 +223,77 @@ def flattened_auc(targets: pd.DataFrame, scores: pd.DataFrame) -> dict[str, floa
     already scores far above 0.5.
 
     Returns:
-        "flattened": of the scores; "constant": of the prevalences in `targets`, for every
-        film the same. NaN if there are no positives or no negatives.
+        One row: `flattened` of the scores, `constant` of the prevalences in the targets,
+        for every film the same, `mean_per_finding`. NaN if there are no positives or no
+        negatives.
     """
-    findings = [f for f in FINDINGS if f in scores and scores[f].notna().all()]
-    truth = targets[findings].to_numpy()
-    constant = np.broadcast_to(truth.mean(axis=0) if len(truth) else 0.0, truth.shape)
-    return {
-        name: float(auroc(truth.reshape(-1, 1), values.reshape(-1, 1))[0])
-        for name, values in (("flattened", scores[findings].to_numpy()), ("constant", constant))
-    }
+    scored = [f for f, remark in judged.remarks.items() if remark != NOT_SCORED]
+    truth = judged.targets[scored].to_numpy()
+    return pd.DataFrame(
+        {
+            "flattened": [flat(truth, judged.scores[scored].to_numpy())],
+            "constant": [flat(truth)],
+            "mean_per_finding": judged.auroc.mean().value,
+        }
+    )
 
 
-def predicted_versus_actual(targets: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def flat(targets: np.ndarray, scores: np.ndarray | None = None) -> float:
+    """One AUC over all cells (films, findings); without scores that of a constant guess."""
+    if scores is None:
+        scores = np.broadcast_to(targets.mean(axis=0) if len(targets) else 0.0, targets.shape)
+    return float(auroc(targets.reshape(-1, 1), scores.reshape(-1, 1))[0])
+
+
+def predicted_versus_actual(judged: Judged) -> pd.DataFrame:
     """How often each finding was labelled, and its mean score: the original's table.
 
     Returns:
         Columns label, dx (share of films with the label, percent) and pdx (mean score,
         percent), one row per finding that has scores.
     """
-    findings = [f for f in FINDINGS if f in scores and scores[f].notna().all()]
+    scored = [f for f, remark in judged.remarks.items() if remark != NOT_SCORED]
     return pd.DataFrame(
         {
-            "label": findings,
-            "dx": 100 * targets[findings].mean().to_numpy(),
-            "pdx": 100 * scores[findings].mean().to_numpy(),
+            "label": scored,
+            "dx": 100 * judged.targets[scored].mean().to_numpy(),
+            "pdx": 100 * judged.scores[scored].mean().to_numpy(),
         }
     )
 
 
-def best(targets: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> str:
+def best(judged: Mapping[str, Judged]) -> str:
     """The run with the highest mean AUROC; the first one where none is estimable.
 
     Args:
-        targets: of validation films: a choice made on test films flatters what it chose.
-        scores: run name -> scores, rows as `targets`.
+        judged: run name -> validation films: a choice made on test films flatters what it
+            chose.
     """
-    means = {}
-    for name, frame in scores.items():
-        known = estimable(targets, frame)
-        values = auroc(targets[known].to_numpy(), frame[known].to_numpy())
-        means[name] = values.mean() if known else -np.inf
-    return max(means, key=means.get)
+    means = {name: one.auroc.mean().value[0] for name, one in judged.items()}
+    return max(means, key=lambda name: np.nan_to_num(means[name], nan=-np.inf))
 
 
-def estimable(targets: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
-    """The findings with scores, a positive and a negative, in the order of `FINDINGS`."""
-    return [
-        finding
-        for finding in FINDINGS
-        if finding in scores
-        and scores[finding].notna().all()
-        and 0 < targets[finding].sum() < len(targets)
-    ]
-
-
-def _ranked_by_finding(
-    metric: str,
-    targets: pd.DataFrame,
-    scores: pd.DataFrame,
-    patients: pd.Series,
-    replicates: int,
-    seed: int,
-) -> pd.DataFrame:
-    """The table of `auroc_by_finding` for a metric of `bootstrap.Ranking`."""
-    if not (targets.index.equals(scores.index) and targets.index.equals(patients.index)):
-        raise ValueError("targets, scores and patients must have the same rows")
-    resamples = bootstrap.resample(patients, replicates=replicates, seed=seed)
-    estimates, samples = _ranked(metric, targets, scores, resamples)
-    low, high = bootstrap.interval(samples)
-    for column, finding in enumerate(FINDINGS):
-        if not bootstrap.enough(targets[finding].to_numpy(), resamples.patient):
-            low[column] = high[column] = np.nan
-    known = ~np.isnan(estimates)
-    mean_low, mean_high = bootstrap.interval(bootstrap.mean_replicates(estimates, samples))
-    positives = targets[list(FINDINGS)].sum().to_numpy()
+def _ranking_table(metric: str, judged: Judged) -> pd.DataFrame:
+    """The table of `auroc_by_finding` for a metric of `intervals.ranking`."""
+    estimate = getattr(judged, metric)
+    mean = estimate.mean()
+    low, high = estimate.logit_bounds(judged.deciding, single=True, limited=metric == "auroc")
+    mean_low, mean_high = mean.bounds(single=False)
+    positives = judged.targets[list(FINDINGS)].sum().to_numpy()
+    known = len(judged.findings)
     return pd.DataFrame(
         {
             "finding": [*FINDINGS, "Mean"],
-            metric: [*estimates, estimates[known].mean() if known.any() else np.nan],
-            "low": [*low, float(mean_low)],
-            "high": [*high, float(mean_high)],
-            "positives": [*positives, positives[known].sum()],
-            "films": len(targets),
-            "patients": patients.nunique(),
+            metric: np.append(estimate.value, mean.value),
+            "low": np.append(low, mean_low),
+            "high": np.append(high, mean_high),
+            "positives": [*positives, positives[~np.isnan(estimate.value)].sum()],
+            "positive_patients": pd.array([*judged.positive_patients, pd.NA], dtype="Int64"),
+            "films": len(judged.targets),
+            "patients": judged.patients.nunique(),
+            "remark": [*judged.remarks.values(), f"mean of {known} findings"],
         }
     )
-
-
-def _ranked(
-    metric: str, targets: pd.DataFrame, scores: pd.DataFrame, resamples: bootstrap.Resamples
-) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of `bootstrap.Ranking` per finding: estimates and replicates."""
-    estimates = np.full(len(FINDINGS), np.nan)
-    samples = np.full((resamples.replicates, len(FINDINGS)), np.nan)
-    for finding in estimable(targets, scores):
-        column = FINDINGS.index(finding)
-        ranking = bootstrap.Ranking(
-            targets[finding].to_numpy(), scores[finding].to_numpy(), resamples
-        )
-        estimates[column] = ranking.estimate(metric)
-        samples[:, column] = ranking.replicates(metric, resamples)
-    return estimates, samples
 
 
 def _thin(x: np.ndarray, y: np.ndarray, *, points: int = CURVE_POINTS) -> np.ndarray:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from cxr import films, localisation
+from cxr import films, localisation, rsna
 from cxr.findings import FINDINGS
 from cxr.tensors import keras, tf
 
@@ -193,3 +194,44 @@ def read(names: Sequence[str], paths: Mapping[str, Path], size: int) -> np.ndarr
     for place, name in enumerate(names):
         pictures[place, :, :, 0] = films.read(paths[name], size)
     return pictures
+
+
+def opacities(
+    readings: rsna.Readings,
+    records: pd.DataFrame,
+    scores: pd.DataFrame,
+    explainer: Explainer,
+    shuffled: Explainer,
+    paths: Mapping[str, Path],
+    name: str,
+) -> dict[str, pd.DataFrame]:
+    """Where heatmaps point on films with RSNA's boxes, beside chance.
+
+    RSNA's boxes surround lung opacities. Of each film, the heatmap of the one of
+    `rsna.OPACITY` with the highest score is asked.
+
+    Args:
+        readings: as `rsna.read` returns them.
+        records: of the films to ask, none of which a map was chosen on; needs `film` and
+            `patient_id`.
+        scores: of these films, film names as index.
+        explainer, shuffled: of the model, and of its twin with shuffled weights.
+        paths: film name -> file.
+        name: what the model is called.
+
+    Returns:
+        Method -> frame of `localisation.judge`; empty where no film has a box.
+    """
+    cases = rsna.cases(readings, records)
+    if not cases:
+        return {}
+    told = rsna.opacity_finding(scores)
+    asked = [case._replace(finding=told[case.film]) for case in cases]
+    answers = {
+        name: explainer.locate(asked, paths),
+        f"{name}, Grad-CAM": explainer.locate(asked, paths, method="grad_cam"),
+        f"{name}, shuffled weights": shuffled.locate(asked, paths),
+        "mean box": localisation.mean_box(cases),
+        "centre": localisation.centre(cases),
+    }
+    return {method: localisation.judge(cases, given) for method, given in answers.items()}

@@ -1,300 +1,238 @@
-"""Evaluate a file of scores, whoever's model made them, on this project's test films."""
+"""Evaluate files of scores, whoever's models made them, on the films that the records know."""
 
 import dataclasses
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from cxr import (
-    adjudicated,
-    artifacts,
-    calibration,
-    comparison,
-    controls,
-    evaluation,
-    figures,
-    operating,
-    report,
-    subgroups,
-)
+from cxr import artifacts, comparison, evaluation, figures, judge, report, rsna, scorefile
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-
-# What the column of film names may be called, in lower case.
-_FILM_COLUMNS = ("film", "image index")
-
-# Prefixes that mark a probability where a file also holds labels, such as `Mass` beside
-# `prob_Mass`.
-_SCORE_PREFIXES = ("prob", "probability", "pred", "prediction", "score", "p")
+from cxr.splits import OFFICIAL_TEST_PATIENTS
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What `evaluate_scores` did: the mean row, what a reader must know, and the files."""
+    """What `evaluate` did.
 
-    auroc: pd.DataFrame
+    Attributes:
+        auroc: model -> its AUROC table, as `evaluation.auroc_by_finding` returns it.
+        notes: what a reader must know, one sentence each.
+        folder: where tables, figures, cards and checklists lie.
+    """
+
+    auroc: Mapping[str, pd.DataFrame]
     notes: tuple[str, ...]
-    pages: dict[str, Path]
+    folder: Path
 
     def __str__(self) -> str:
-        mean = self.auroc.iloc[-1]
-        known = int(self.auroc["auroc"].iloc[:-1].notna().sum())
-        lines = [
-            f"Mean AUROC over {known} findings: {mean['auroc']:.3f} "
-            f"({mean['low']:.3f} to {mean['high']:.3f}), {int(mean['films']):,} test films of "
-            f"{int(mean['patients']):,} patients. Research software, not a medical device.",
-            *self.notes,
-            *(f"{name}: {path}" for name, path in self.pages.items()),
-        ]
-        return "\n".join(lines)
+        lines = []
+        for name, table in self.auroc.items():
+            mean = table.iloc[-1]
+            lines.append(
+                f"{name}: mean AUROC {mean['auroc']:.3f} ({mean['low']:.3f} to "
+                f"{mean['high']:.3f}), {mean['remark']}, {int(mean['films']):,} films of "
+                f"{int(mean['patients']):,} patients."
+            )
+        lines += [*self.notes, f"Tables, figures and cards: {self.folder}"]
+        return "\n".join([*lines, report.NOT_A_DEVICE.replace("*", "")])
 
 
-def evaluate_scores(
-    path: Path,
+def evaluate(
+    paths: Sequence[Path],
     records: pd.DataFrame,
-    split: pd.Series,
-    presentation: Path,
+    folder: Path,
     *,
-    split_name: str,
     provenance: str,
+    split: pd.Series | None = None,
+    split_name: str | None = None,
+    films: Sequence[str] | None = None,
     agreed: pd.DataFrame | None = None,
-    phantoms: bool = False,
-    replicates: int = 1000,
-    seed: int = 42,
+    readings: rsna.Readings | None = None,
 ) -> Evaluated:
-    """Write the tables and pages of notebook 300 for a CSV of scores.
+    """Write the tables, figures and cards of notebook 300 for files of scores.
 
-    Only films of the test part are judged. Films of the validation part, where the file
-    scores any, choose thresholds and the recalibration. What needs the films themselves
-    (heatmaps, galleries) is left out.
+    All scored films that the records know are judged, unless a split or a list narrows
+    them. Several files are judged on the films that all of them score, and compared. What
+    needs the films themselves (heatmaps, galleries) is left out.
 
     Args:
-        path: CSV with a column `Image Index` or `film`, and one column of probabilities per
-            finding, in any order, with or without a prefix such as `prob_`.
+        paths: files as `scorefile.read` takes them.
         records: as `records.read` returns them.
-        split: as `splits.make` returns it: "train", "validation" or "test" by the index of
-            `records`.
-        presentation: folder for the tables and pages, which are named after the file.
+        folder: made for this evaluation; it must not exist.
+        provenance: versions and commit, as text.
+        split: as `splits.make` returns it: its test films are judged, its validation films
+            choose thresholds and recalibration, its training films' labels make the
+            controls. None judges all films, and chooses nothing.
         split_name: the split's name in the configuration.
-        provenance: versions, seed and commit, as text.
+        films: only these are judged.
         agreed: as `records.read_adjudicated` returns it, if there is any.
-        phantoms: whether the scored films are drawn.
+        readings: as `rsna.read` returns them, if there are any.
 
     Raises:
-        InputError: if the file cannot be used; the message says what is wrong and how many
-            rows it concerns.
+        InputError: if a file cannot be used, no film is left to judge, two files have the
+            same name, or the folder exists. Nothing is written then.
     """
-    scores, notes = read(path)
-    name = path.stem
-    parts = {
-        part: records.loc[split.index[split == part]].set_index("film")
-        for part in ("train", "validation", "test")
-    }
-    scored = {part: frame.index[frame.index.isin(scores.index)] for part, frame in parts.items()}
-    unknown = len(scores) - int(records["film"].isin(scores.index).sum())
-    if not len(scored["test"]):
-        raise InputError(
-            f"{path} scores none of the {len(parts['test']):,} test films of the split "
-            f"'{split_name}' ({unknown:,} of its {len(scores):,} films are not in the records at "
-            "all); choose the split that the model was tested on."
-        )
-    others = len(scores) - unknown - sum(map(len, scored.values()))
-    notes += [
-        f"{count:,} scored film(s) {what}."
-        for count, what in (
-            (unknown, "are not in the records and were left out"),
-            (len(scored["train"]), "belong to the training part and were left out"),
-            (others, "take no part in this split (rare label combinations) and were left out"),
-        )
-        if count
-    ]
-    missing = len(parts["test"]) - len(scored["test"])
-    if missing:
-        notes.append(
-            f"{missing:,} of {len(parts['test']):,} test films have no score: the results hold "
-            "for the others only."
-        )
-    test, frame = parts["test"].loc[scored["test"]], scores.loc[scored["test"]]
-    patients, sampling = test["patient_id"], {"replicates": replicates, "seed": seed}
-    auroc = evaluation.auroc_by_finding(test, frame, patients, **sampling)
-    if auroc["auroc"].isna().all():
-        raise InputError(
-            f"no finding has both positive and negative films among the {len(test):,} test films "
-            f"that {path} scores, so nothing can be estimated; score more of the test films."
-        )
-    single = [f for f in frame if f not in evaluation.estimable(test, frame)]
-    if single:
-        notes.append(
-            f"Not estimable, for want of a positive or a negative film: {', '.join(single)}."
-        )
-    auprc = evaluation.auprc_by_finding(test, frame, patients, **sampling)
-    roc = evaluation.roc_curves(test, frame)
-    precision_recall = evaluation.precision_recall_curves(test, frame)
-    actual = evaluation.predicted_versus_actual(test, frame)
-    published = comparison.published({} if phantoms else {name: auroc}, split=split_name)
-    blind = {
-        control: evaluation.auroc_by_finding(test, values, patients, **sampling)
-        for control, values in controls.every(parts["train"], test).items()
-    }
-    ladder = {name: auroc} | blind
-    tables = {
-        "auroc": auroc,
-        "auprc": auprc,
-        "roc": roc,
-        "precision_recall": precision_recall,
-        "test_results": actual,
-        "published": published,
-        "controls": pd.concat(ladder, names=["scored_by"]).reset_index("scored_by"),
-    }
-    drawings = {
-        "roc": figures.roc_grid({name: roc}, {name: auroc}),
-        "auroc": figures.ranked(
-            {name: auroc}, title=f"AUROC of {name}", axis="AUROC (0.5: no skill)", reference=0.5
-        ),
-        "auprc": figures.ranked(
-            {name: auprc}, "auprc", title=f"AUPRC of {name}", axis="AUPRC", reference="prevalence"
-        ),
-        "precision_recall": figures.precision_recall_grid({name: precision_recall}, {name: auprc}),
-        "predicted_versus_actual": figures.predicted_versus_actual({name: actual}),
-        "published": figures.published(published),
-        "controls": figures.ranked(
-            ladder, title=f"{name} beside scores without an image", axis="AUROC", reference=0.5
-        ),
-    }
-    validation = parts["validation"].loc[scored["validation"]]
-    tuning = scores.loc[scored["validation"]]
-    if validation.empty:
-        notes.append(
-            "No validation film is scored, so thresholds, net benefit and recalibration are not "
-            "estimable."
-        )
-    thresholds = operating.choose(validation, tuning)
-    recalibration = calibration.fit(validation, tuning)
-    recalibrated = calibration.apply(frame, recalibration)
-    versions = {"before": frame} | ({} if validation.empty else {"after": recalibrated})
-    reliability = {
-        when: calibration.reliability(test, values, patients, **sampling)
-        for when, values in versions.items()
-    }
-    measured = {
-        when: calibration.measures(test, values, patients, **sampling)
-        for when, values in versions.items()
-    }
-    tables["calibration"] = pd.concat(measured, names=["scores"]).reset_index("scores")
-    tables["reliability"] = pd.concat(reliability, names=["scores"]).reset_index("scores")
-    drawings["reliability"] = figures.reliability_grid(reliability, name)
-    tables["operating_points"] = operating.apply(test, frame, patients, thresholds, **sampling)
-    youden = thresholds[thresholds["rule"] == "Youden"]
-    tables["subgroups"] = subgroups.evaluate(test, frame, youden, **sampling)
-    drawings["subgroups"] = figures.subgroup_gaps({name: tables["subgroups"]})
-    if not validation.empty:
-        tables["net_benefit"] = operating.net_benefit(test, recalibrated)
-        drawings["operating_points"] = figures.operating_points(tables["operating_points"], name)
-        drawings["decision_curves"] = figures.decision_grid({name: tables["net_benefit"]})
-    if agreed is not None:
-        tables["adjudicated"] = adjudicated.evaluate(agreed, test, frame, patients, **sampling)
-        drawings["adjudicated"] = figures.adjudicated({name: tables["adjudicated"]})
-    for kind, table in tables.items():
-        artifacts.write_csv(presentation / "tables" / f"{kind}_{name}.csv", table)
-    for kind, drawing in drawings.items():
-        figures.save(drawing, presentation / "figures" / f"{kind}_{name}.html")
-    setting = report.Setting(
-        name=name,
-        split=split_name,
-        split_films=len(parts["test"]),
-        shared_patients=int(patients[patients.isin(parts["train"]["patient_id"])].nunique()),
-        phantoms=phantoms,
-        provenance=provenance,
-    )
-    pages = report.write(presentation, setting)
-    pages |= {"tables": presentation / "tables", "figures": presentation / "figures"}
-    return Evaluated(auroc, tuple(notes), pages)
-
-
-def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read a file of scores in whatever order and with whatever prefix.
-
-    Returns:
-        scores: one column per finding that the file has, in the order of `FINDINGS`, film
-            names as index.
-        notes: what a reader must know, such as findings without a column.
-
-    Raises:
-        InputError: if it is not a readable CSV, lacks the films' column or every finding,
-            holds a film twice, or a score that is empty, not a number or outside 0 to 1.
-    """
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist.") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable CSV file ({error}).") from None
-    film = [column for column in table if str(column).strip().lower() in _FILM_COLUMNS]
-    if len(film) != 1:
-        raise InputError(
-            f"{path} needs one column 'Image Index' or 'film' with the films' names; it has "
-            f"{', '.join(map(str, table.columns[:8]))}."
-        )
-    names = table[film[0]].astype(str).str.strip()
-    twice = int(names.duplicated().sum())
+    names = [name_of(path) for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            f"{path} holds {twice:,} film(s) more than once, such as "
-            f"{names[names.duplicated()].iloc[0]}; keep one row a film."
+            f"{names.count(twice[0])} files are called {twice[0]}; rename them, since tables are "
+            "named after their files."
         )
-    columns = _columns(path, table)
-    scores = {}
-    for finding, column in columns.items():
-        values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
-        for wrong, what in (
-            (np.isnan(values), "empty or not a number"),
-            (~np.isnan(values) & ((values < 0) | (values > 1)), "outside 0 to 1"),
-        ):
-            if wrong.any():
-                raise InputError(
-                    f"{int(wrong.sum()):,} of {len(values):,} scores in the column '{column}' of "
-                    f"{path} are {what}, first for {names[wrong].iloc[0]}; the evaluation needs a "
-                    "probability for every film."
+    artifacts.refuse_existing(folder, "--to")
+    files = {name: scorefile.read(path) for name, path in zip(names, paths, strict=True)}
+    notes = [
+        f"{name}: {note}" if len(files) > 1 else note
+        for name, file in files.items()
+        for note in file.notes
+    ]
+    cohort, left_out = _cohort(files, records, split, split_name, films)
+    cohort = dataclasses.replace(cohort, agreed=agreed, readings=readings)
+    notes += left_out
+    scores = {name: file.scores for name, file in files.items()}
+    for name, frame in scores.items():
+        test = cohort.test
+        doubts = scorefile.suspicious(
+            frame.loc[test.index], test[list(FINDINGS)], test["patient_id"]
+        )
+        notes += [f"Warning, {name}: {doubt}" for doubt in doubts]
+    results = judge.every(scores, cohort)
+    if all(table["auroc"].isna().all() for table in results["auroc"].values()):
+        raise InputError(
+            f"no finding has enough positive and negative patients among the {len(cohort.test):,} "
+            f"films that {', '.join(map(str, paths))} scores, so nothing can be estimated; score "
+            "more films."
+        )
+    drawn = {name for name, file in files.items() if file.phantoms}
+    trained = _add_official(results, scores, cohort, notes)
+    real = {n: t for n, t in results["auroc"].items() if n not in drawn}
+    where = split_name or "all films given"
+    results["published"] = dict.fromkeys(names, comparison.published(real, split=where))
+    with artifacts.new_folder(folder, "--to") as unfinished:
+        judge.save(unfinished / "tables", results)
+        drawings = figures.judged(results)
+        if len(files) > 1:
+            differences = judge.differences(scores, cohort)
+            artifacts.write_csv(unfinished / "tables/comparison.csv", judge.rounded(differences))
+            for (model, other), pair in differences.groupby(["model", "other"], sort=False):
+                drawings[f"comparison_{model}_{other}"] = figures.differences(pair)
+        for kind, drawing in drawings.items():
+            figures.save(drawing, unfinished / "figures" / f"{kind}.html")
+        for name in names:
+            setting = report.Setting(
+                name=name,
+                films_are=f"test films of the split `{split_name}`"
+                if split_name
+                else "films of the file that the records know",
+                split=split_name,
+                split_films=None if split is None else int((split == "test").sum()),
+                shared_patients=None,
+                training_films=trained,
+                phantoms=name in drawn,
+                provenance=provenance,
+            )
+            made = {kind: by_model[name] for kind, by_model in results.items() if name in by_model}
+            report.write(unfinished, setting, made)
+    return Evaluated(results["auroc"], tuple(notes), folder)
+
+
+def name_of(path: Path) -> str:
+    """What a file's tables are called: its name without what says how it is written."""
+    name = Path(path).name
+    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _cohort(
+    files: Mapping[str, scorefile.ScoreFile],
+    records: pd.DataFrame,
+    split: pd.Series | None,
+    split_name: str | None,
+    films: Sequence[str] | None,
+) -> tuple[judge.Cohort, list[str]]:
+    """The films to judge, and sentences on those that are not."""
+    notes = []
+    parts = {"test": records.set_index("film")}
+    parts |= dict.fromkeys(("validation", "train"), parts["test"].iloc[:0])
+    if split is not None:
+        parts = {p: records.loc[split.index[split == p]].set_index("film") for p in parts}
+    if films is not None:
+        parts["test"] = parts["test"][parts["test"].index.isin(films)]
+    given = {name: file.scores.index for name, file in files.items()}
+    known = pd.Index(records["film"])
+    shared = known
+    for name, index in given.items():
+        unknown = len(index.difference(known))
+        if unknown:
+            notes.append(f"{unknown:,} film(s) of {name} are not in the records and left out.")
+        shared = shared[shared.isin(index)]
+    wanted = len(parts["test"])
+    scored = {p: frame[frame.index.isin(shared)] for p, frame in parts.items() if p != "train"}
+    narrowed = "" if split_name is None else f" of the test part of the split '{split_name}'"
+    narrowed += "" if films is None else " on the list"
+    if scored["test"].empty:
+        raise InputError(
+            f"{' and '.join(given)} score(s) none of the {wanted:,} films{narrowed} "
+            f"({len(shared):,} scored films are in the records at all); choose other films with "
+            "--split or --films, or check the films' names."
+        )
+    used = len(scored["test"]) + len(scored["validation"])
+    if len(shared) > used:
+        notes.append(f"{len(shared) - used:,} scored film(s) are none{narrowed} and were left out.")
+    if narrowed and wanted > len(scored["test"]):
+        notes.append(
+            f"{wanted - len(scored['test']):,} of {wanted:,} films{narrowed} have no score: the "
+            "results hold for the others only."
+        )
+    for name, index in given.items():
+        more = int(known.isin(index).sum()) - len(shared)
+        if more:
+            notes.append(f"{more:,} film(s) of {name} are not in every file and were left out.")
+    if scored["validation"].empty:
+        notes.append(
+            "No validation film is scored, so there are no thresholds, no net benefit and no "
+            "recalibration."
+            if split is not None
+            else "Without --split nothing is chosen, so there are no thresholds, no net benefit "
+            "and no recalibration."
+        )
+    return judge.Cohort(**scored, train=parts["train"]), notes
+
+
+def _add_official(
+    results: dict[str, dict[str, pd.DataFrame]],
+    scores: Mapping[str, pd.DataFrame],
+    cohort: judge.Cohort,
+    notes: list[str],
+) -> int:
+    """Judge the films of NIH's official test list by themselves, where others are among them.
+
+    Returns:
+        How many of the judged films are on NIH's official training list.
+    """
+    tested = cohort.test["patient_id"].isin(OFFICIAL_TEST_PATIENTS).to_numpy()
+    trained = int((~tested).sum())
+    if trained:
+        notes.append(
+            f"{trained:,} of the {len(tested):,} judged films are on NIH's official training list, "
+            "which most models were trained on; whether this one was is unknown here."
+        )
+    if trained and tested.any():
+        results["auroc_official"] = {
+            name: evaluation.auroc_by_finding(
+                evaluation.Judged.of(cohort.test, frame.loc[cohort.test.index]).part(tested)
+            )
+            for name, frame in scores.items()
+        }
+        for name, table in results["auroc_official"].items():
+            mean = table.iloc[-1]
+            if pd.notna(mean["auroc"]):
+                notes.append(
+                    f"{name} on the other {int(mean['films']):,} films, of NIH's official test "
+                    f"list: mean AUROC {mean['auroc']:.3f} ({mean['low']:.3f} to "
+                    f"{mean['high']:.3f}), {mean['remark']}."
                 )
-        scores[finding] = values
-    absent = [finding for finding in FINDINGS if finding not in columns]
-    notes = [f"Without a column, so not estimable: {', '.join(absent)}."] if absent else []
-    if not len(table):
-        raise InputError(f"{path} holds no film.")
-    frame = pd.DataFrame(scores, index=pd.Index(names, name="film"))
-    return frame[[f for f in FINDINGS if f in columns]], notes
-
-
-def _columns(path: Path, table: pd.DataFrame) -> dict[str, str]:
-    """Which column holds the scores of which finding."""
-    by_prefix: dict[str, dict[str, str]] = {}
-    for column in table:
-        plain = re.sub(r"[^a-z0-9]+", "_", str(column).strip().lower()).strip("_")
-        for finding in FINDINGS:
-            end = finding.lower()
-            if plain == end or plain.endswith(f"_{end}"):
-                prefix = plain.removesuffix(end).rstrip("_")
-                found = by_prefix.setdefault(prefix, {})
-                if finding in found:
-                    raise InputError(
-                        f"{path} has two columns for {finding}: '{found[finding]}' and '{column}'; "
-                        "remove one."
-                    )
-                found[finding] = column
-    if not by_prefix:
-        raise InputError(
-            f"{path} has no column named after a finding, such as {FINDINGS[0]} or "
-            f"prob_{FINDINGS[0]}; known are {', '.join(FINDINGS)}."
-        )
-    if len(by_prefix) == 1:
-        return next(iter(by_prefix.values()))
-    likely = [prefix for prefix in by_prefix if prefix in _SCORE_PREFIXES]
-    if len(likely) != 1:
-        raise InputError(
-            f"{path} has several columns per finding, with the prefixes "
-            f"{', '.join(repr(prefix) for prefix in by_prefix)}; keep the probabilities only, or "
-            "mark them with 'prob_'."
-        )
-    return by_prefix[likely[0]]
+    return trained

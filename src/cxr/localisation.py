@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
-from cxr import bootstrap
+from cxr import intervals
 from cxr.records import BOX_SPACE
 
 # Heatmaps, scaled to 0-255, are cut at these levels; each connected region gives one box
@@ -153,9 +153,7 @@ def judge(all_cases: list[Case], predictions: list[Prediction]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["film", "patient_id", "finding", *MEASURES])
 
 
-def summarise(
-    judged: Mapping[str, pd.DataFrame], *, replicates: int = 1000, seed: int = 42
-) -> pd.DataFrame:
+def summarise(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Means of `judge` per method and finding, with patient-level 95 % intervals.
 
     Args:
@@ -163,26 +161,31 @@ def summarise(
 
     Returns:
         Columns method, finding (or "All"), measure, value, low, high, cases, patients.
-        Empty without cases; no interval for fewer than `bootstrap.FEWEST_PATIENTS` patients.
+        Empty without cases; NaN for too few patients.
     """
     tables = []
     for method, frame in judged.items():
         for finding in ["All", *sorted(frame["finding"].unique())] if len(frame) else []:
             part = frame if finding == "All" else frame[frame["finding"] == finding]
-            patients = part["patient_id"].nunique()
+            patient, patients = intervals.numbered(part["patient_id"]), part["patient_id"].nunique()
             values = part[[*MEASURES]].to_numpy(dtype=np.float64)
-            low = high = np.full(len(MEASURES), np.nan)
-            if patients >= bootstrap.FEWEST_PATIENTS:
-                resamples = bootstrap.resample(part["patient_id"], replicates=replicates, seed=seed)
-                sums = resamples.sums(np.column_stack([values, np.ones(len(part))]))
-                low, high = bootstrap.interval(sums[:, :-1] / sums[:, -1:])
+            value, low, high = intervals.rates(values == 1, np.isfinite(values), patient)
+            # Numbers of boxes are no shares: their means have symmetric intervals.
+            counts = np.array([measure.startswith("false boxes") for measure in MEASURES])
+            number = intervals.ratios(values, np.ones_like(values), patient, patients)
+            if patients >= intervals.FEWEST_PATIENTS:
+                bounds = number.bounds(single=False)
+                value = np.where(counts, number.value, value)
+                low, high = (
+                    np.where(counts, a, b) for a, b in zip(bounds, (low, high), strict=True)
+                )
             tables.append(
                 pd.DataFrame(
                     {
                         "method": method,
                         "finding": finding,
                         "measure": MEASURES,
-                        "value": values.mean(axis=0),
+                        "value": value,
                         "low": low,
                         "high": high,
                         "cases": len(part),
@@ -195,18 +198,13 @@ def summarise(
 
 
 def advantage(
-    judged: Mapping[str, pd.DataFrame],
-    method: str,
-    *,
-    measure: str = MEASURES[0],
-    replicates: int = 1000,
-    seed: int = 42,
+    judged: Mapping[str, pd.DataFrame], method: str, *, measure: str = MEASURES[0]
 ) -> pd.DataFrame:
     """How much more often one method finds the boxes than each other method.
 
-    Paired: all methods are judged on the same resampled patients. "All" weighs every case
-    alike; "mean over findings" every finding, so that one that always lies in the same
-    place does not decide alone.
+    Paired: all methods are judged on the same patients. "All" weighs every case alike;
+    "mean over findings" every finding that enough patients have boxes for, so that one that
+    always lies in the same place does not decide alone.
 
     Args:
         judged: method -> frame of `judge`, all of the same cases.
@@ -214,30 +212,30 @@ def advantage(
 
     Returns:
         Columns other, over ("All" or "mean over findings"), difference, low, high, cases;
-        empty without cases.
+        empty without cases, NaN for too few patients.
     """
     columns = ["other", "over", "difference", "low", "high", "cases"]
     cases = judged[method]
-    if cases.empty:
-        return pd.DataFrame(columns=columns)
-    resamples = bootstrap.resample(cases["patient_id"], replicates=replicates, seed=seed)
-    member = pd.get_dummies(cases["finding"]).to_numpy(dtype=np.float64)
+    patient, patients = intervals.numbered(cases["patient_id"]), cases["patient_id"].nunique()
+    of_finding = cases.groupby("finding")["patient_id"].nunique()
+    findings = of_finding.index[of_finding >= intervals.FEWEST_PATIENTS]
     rows = []
-    for other, frame in judged.items():
+    for other, frame in judged.items() if len(cases) else ():
         if other == method:
             continue
         gain = (cases[measure] - frame[measure]).to_numpy(dtype=np.float64)[:, None]
-        values = np.hstack([gain * member, member])
-        hits, counts = np.hsplit(resamples.sums(values), 2)
-        total_hits, total_counts = np.hsplit(values.sum(axis=0), 2)
-        estimates = total_hits / total_counts
-        samples = bootstrap.mean_replicates(estimates, bootstrap.ratio(hits, counts))
-        for over, value, drawn in (
-            ("All", total_hits.sum() / len(cases), hits.sum(axis=1) / counts.sum(axis=1)),
-            ("mean over findings", estimates.mean(), samples),
+        member = np.column_stack([cases["finding"] == f for f in ["", *findings]]).astype(float)
+        member[:, 0] = 1
+        gains = intervals.ratios(gain * member, member, patient, patients)
+        for over, estimate in (
+            ("All", gains[[0]]),
+            ("mean over findings", gains[slice(1, None)].mean()),
         ):
-            low, high = bootstrap.interval(drawn)
-            rows.append((other, over, value, float(low), float(high), len(cases)))
+            low, high = estimate.bounds(single=False)
+            row = [estimate.value[0], low[0], high[0]]
+            if patients < intervals.FEWEST_PATIENTS:
+                row = [np.nan] * 3
+            rows.append((other, over, *row, len(cases)))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -20,15 +20,20 @@ def block(results: Results) -> str:
     named, best = results.named(), results.best()
     mean = results.mean(best["run"])
     tables = {named[run]: results.table("auroc", run).set_index("finding") for run in named}
-    header = ["finding", "films", *(f"`{name}`" for name in tables)]
-    lines = [header, ["---", "--:", *("---" for _ in tables)]]
+    first = tables[named[best["run"]]]
+    header = ["finding", "films", "patients", *(f"`{name}`" for name in tables)]
+    lines = [header, ["---", "--:", "--:", *("---" for _ in tables)]]
     for finding in (*FINDINGS, "Mean"):
         cells = [_cell(table.loc[finding]) for table in tables.values()]
         if finding == "Mean":
-            lines.append(["**Mean**", "", *(f"**{cell}**" for cell in cells)])
+            words = f"**{mean['remark'].capitalize()}**"
+            lines.append([words, "", "", *(f"**{cell}**" for cell in cells)])
         else:
-            positives = tables[named[best["run"]]].loc[finding, "positives"]
-            lines.append([finding.replace("_", " "), f"{int(positives):,}", *cells])
+            having = (
+                f"{int(first.loc[finding, column]):,}"
+                for column in ("positives", "positive_patients")
+            )
+            lines.append([finding.replace("_", " "), *having, *cells])
     made = []
     for run in results.runs:
         words = kind(run.get("model", named[run["run"]])), origin(run.get("weights"))
@@ -51,11 +56,45 @@ def block(results: Results) -> str:
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",
+            *_radiologists(results, best["run"], named[best["run"]]),
             f"With 1/{share:.0f} of the split's training films these numbers say that the pipeline "
             "learns from real films. They are not comparable with published results, which use "
             "all films, larger ones, and the official split.",
         ]
     )
+
+
+def _radiologists(results: Results, run: str, name: str) -> list[str]:
+    """What RSNA's readings of the same films say of the best run, and where its maps point."""
+    read = results.table("rsna", run)
+    if read is None:
+        return []
+    opacity = read[(read["reading"] == "Lung Opacity") & read["auroc"].notna()]
+    said = [f"by the score of {row.score} {_cell(row._asdict())}" for row in opacity.itertuples()]
+    normal = read[(read["reading"] != "Lung Opacity") & read["auroc"].notna()]
+    said += [
+        f"{row.reading.lower()}, by {row.score}, {_cell(row._asdict())}"
+        for row in normal.itertuples()
+    ]
+    first = read.iloc[0]
+    lines = [
+        f"**Against radiologists** (RSNA 2018, who read {int(first['films']):,} of these test "
+        f"films anew): AUROC of `{name}` for Lung Opacity ({int(first['positives']):,} films) "
+        f"{'; '.join(said)}. RSNA drew its films by NIH's labels, so no prevalence there is the "
+        "hospital's."
+    ]
+    found = results.table("localisation_rsna", run)
+    if found is not None:
+        hits = found[(found["measure"] == "pointing game") & (found["finding"] == "All")]
+        shares = "; ".join(
+            f"{row.method} {100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
+            for row in hits.itertuples()
+        )
+        lines.append(
+            f"On the {int(hits['cases'].iloc[0]):,} validation and test films with RSNA's boxes "
+            f"of opacities, the hottest point lies in a box for: {shares}."
+        )
+    return [*lines, ""]
 
 
 def pictures(results: Results) -> dict[str, str]:
@@ -104,7 +143,5 @@ def write(results: Results, path: Path) -> list[Path]:
 
 def _cell(row: pd.Series) -> str:
     if pd.isna(row["auroc"]):
-        return "not estimable"
-    if pd.isna(row["low"]):
-        return f"{row['auroc']:.3f} (too few patients for an interval)"
+        return str(row["remark"])
     return f"{row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"

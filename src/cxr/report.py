@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr import artifacts, claim
+from cxr import artifacts, calibration, claim, intervals
+from cxr.claim import UNKNOWN
 from cxr.figures.style import label
 
 NOT_A_DEVICE = (
@@ -21,27 +22,27 @@ class Setting:
 
     Attributes:
         name: of the run, or of the file of scores.
-        split: its name in the configuration.
-        split_films: test films of the whole split, present or not.
-        shared_patients: how many test patients have films in train.
+        films_are: which films were judged, in words.
+        split: its name in the configuration; None where the films are no split's.
+        split_films: test films of the whole split, present or not; None without one.
+        shared_patients: how many test patients have films in train; None where the model's
+            training is unknown.
+        training_films: how many judged films are on NIH's official training list, for models
+            whose training is unknown; None for the project's own runs.
         phantoms: whether the films are drawn.
         provenance: versions, seed and commit, as text.
         run: the run's `config.json`; empty for scores of unknown origin.
     """
 
     name: str
-    split: str
-    split_films: int
-    shared_patients: int
+    films_are: str
+    split: str | None
+    split_films: int | None
+    shared_patients: int | None
+    training_films: int | None
     phantoms: bool
     provenance: str
     run: Mapping = dataclasses.field(default_factory=dict)
-
-
-def save_tables(presentation: Path, kind: str, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write one table per run, as `<presentation>/tables/<kind>_<run>.csv`."""
-    for name, table in tables.items():
-        artifacts.write_csv(presentation / "tables" / f"{kind}_{name}.csv", table)
 
 
 def captions(outcomes: pd.DataFrame, threshold: float) -> list[str]:
@@ -56,16 +57,24 @@ def captions(outcomes: pd.DataFrame, threshold: float) -> list[str]:
     ]
 
 
-def write(presentation: Path, setting: Setting) -> dict[str, Path]:
-    """Write the model card and the checklist from the run's tables.
+def write(
+    presentation: Path, setting: Setting, tables: Mapping[str, pd.DataFrame]
+) -> dict[str, Path]:
+    """Write the model card and the checklist of a run, or of a file of scores.
+
+    Args:
+        tables: kind -> table, as `judge.tables` returns them, and "localisation" where
+            heatmaps were judged; what is missing is said to be.
 
     Returns:
         "model card" and "checklist" -> file.
     """
-    tables = _tables(presentation, setting.name)
+    checklist = claim.checklist(
+        setting.name, _answers(tables, setting), known=bool(setting.run), drawn=setting.phantoms
+    )
     pages = {
         "model card": ("model_card", model_card(tables, setting)),
-        "checklist": ("checklist", claim.checklist(setting.name, _answers(tables, setting))),
+        "checklist": ("checklist", checklist),
     }
     paths = {}
     for page, (stem, text) in pages.items():
@@ -78,48 +87,39 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
     """The model card (after Mitchell et al., FAccT 2019), as Markdown.
 
     Args:
-        tables: kind -> table, as the evaluation saved them; what is missing is said to be.
+        tables: as for `write`.
         setting: what was evaluated.
     """
-    auroc = tables["auroc"].set_index("finding")
-    mean = auroc.loc["Mean"]
-    estimable = int(auroc["auroc"].drop("Mean").notna().sum())
+    mean = tables["auroc"].set_index("finding").loc["Mean"]
     drawn = (
         "**The films are phantoms**, synthetic drawings: nothing here says anything about real "
         "films or patients.\n\n"
         if setting.phantoms
         else ""
     )
-    leak = (
-        f"{setting.shared_patients:,} test patients also have films in train, so the scores "
-        "partly measure how well the model remembers people."
-        if setting.shared_patients
-        else "No patient has films in train and in test."
-    )
     sections = {
         f"Model card: {setting.name}": f"{NOT_A_DEVICE}\n\n{drawn}"
-        f"Mean AUROC over {estimable} findings: **{_with_interval(mean, 'auroc')}**, on "
-        f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients, split "
-        f"`{setting.split}`, 95 % interval by resampling patients.",
+        f"AUROC, {mean['remark']}: **{_with_interval(mean, 'auroc')}**, on "
+        f"{int(mean['films']):,} {setting.films_are}, of {int(mean['patients']):,} patients; 95 % "
+        "interval by leaving out each patient in turn.",
         "Intended use": "Research and teaching: comparing methods on public data. Not intended: "
         "diagnosis, triage, screening, quality control, or any film outside research.",
         "Model": _about_model(setting.run),
-        "Data and split": f"NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from "
-        f'reports; "No Finding" does not mean normal. {int(mean["films"]):,} of the split\'s '
-        f"{setting.split_films:,} test films were present and scored, once. {leak}",
+        "Data and split": "NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from "
+        f'reports; "No Finding" does not mean normal. {_about_films(mean, setting)}',
         "Ranking": _ranking(tables),
         "At a threshold": _operating(tables),
         "Calibration": _calibration(tables),
         "Groups": _subgroups(tables),
         "What a score without a film reaches": _controls(tables),
-        "Against radiologists": _adjudicated(tables),
+        "Against radiologists": _adjudicated(tables) + "\n\n" + _readings(tables),
         "Where it looks": _localisation(tables),
         "Limits": _bullets(
             "Labels come from text mining; radiologists disagree with many of them.",
             "One hospital, adults mostly, films of 1992 to 2015.",
             "Some findings are learned by their treatment: chest drains mark Pneumothorax.",
-            "View, age and sex alone carry information about the findings (above).",
-            "Findings that are not estimable here are unknown, not good.",
+            "View, age and sex alone carry information about the findings.",
+            "Findings of too few patients are unknown here, not good.",
             "A heatmap shows what moved a score, not what is ill.",
         ),
         "Provenance": f"```\n{setting.provenance}\n```",
@@ -131,26 +131,37 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(presentation: Path, name: str) -> dict[str, pd.DataFrame]:
-    """The saved tables of a run by kind, and the shared ones, as far as they are there."""
-    folder = presentation / "tables"
-    kinds = (
-        "auroc",
-        "auprc",
-        "operating_points",
-        "calibration",
-        "subgroups",
-        "adjudicated",
-        "localisation",
-        "controls",
-    )
-    paths = {kind: folder / f"{kind}_{name}.csv" for kind in kinds}
-    return {kind: pd.read_csv(path) for kind, path in paths.items() if path.exists()}
+def _about_films(mean: pd.Series, setting: Setting) -> str:
+    """Which films were judged, and what the model may know of their patients."""
+    said = []
+    if setting.split_films is not None:
+        said.append(
+            f"{int(mean['films']):,} of the {setting.split_films:,} test films of the split "
+            f"`{setting.split}` were present and scored."
+        )
+    if setting.shared_patients is None:
+        said.append("Which films and patients the model was trained on is unknown here.")
+        if setting.training_films:
+            said.append(
+                f"{setting.training_films:,} of the judged films are on NIH's official training "
+                "list, which most models were trained on: for these, the numbers may be memory."
+            )
+    elif setting.shared_patients:
+        said.append(
+            f"{setting.shared_patients:,} test patients also have films in train, so the scores "
+            "partly measure how well the model remembers people."
+        )
+    else:
+        said.append("No patient has films in train and in test.")
+    return " ".join(said)
 
 
 def _about_model(run: Mapping) -> str:
     if not run:
-        return "Unknown: only its scores were given."
+        return (
+            "Unknown: only its scores were given. Its architecture, its training, the choice of "
+            "its epoch and its films are its authors' to tell."
+        )
     facts = {
         "architecture": run.get("model"),
         "parameters": f"{run['parameters']:,}" if "parameters" in run else None,
@@ -169,19 +180,32 @@ def _ranking(tables: Mapping[str, pd.DataFrame]) -> str:
         (
             label(finding),
             f"{int(row['positives']):,}",
+            "" if pd.isna(row["positive_patients"]) else f"{int(row['positive_patients']):,}",
             _with_interval(row, "auroc"),
             _with_interval(auprc.loc[finding], "auprc"),
             _figure(auprc.loc[finding, "prevalence"]),
         )
-        for finding, row in auroc.iterrows()
+        for finding, row in auroc.drop("Mean").iterrows()
     ]
-    return _table(("finding", "films with it", "AUROC", "AUPRC", "prevalence"), rows)
+    mean = auroc.loc["Mean"]
+    rows.append(
+        (
+            mean["remark"].capitalize(), "", "", _with_interval(mean, "auroc"),
+            _with_interval(auprc.loc["Mean"], "auprc"), _figure(auprc.loc["Mean", "prevalence"]),
+        )
+    )  # fmt: skip
+    header = ("finding", "films with it", "patients", "AUROC", "AUPRC", "prevalence")
+    note = (
+        f'"Too few patients": fewer than {intervals.FEWEST_PATIENTS} with the finding, or '
+        "without it.\n\n"
+    )
+    return note + _table(header, rows)
 
 
 def _operating(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables.get("operating_points")
     if table is None or table["threshold"].isna().all():
-        return "Not estimable: there are no validation scores to choose thresholds by."
+        return "Not done: there are no validation scores to choose thresholds by."
     rule = table["rule"].iloc[0]
     rows = [
         (
@@ -193,19 +217,39 @@ def _operating(tables: Mapping[str, pd.DataFrame]) -> str:
         for _, row in table[table["rule"] == rule].iterrows()
     ]
     header = ("finding", "threshold", "sensitivity", "specificity", "PPV", "NPV", "flagged/1000")
-    return f"Thresholds chosen on validation films ({rule}).\n\n" + _table(header, rows)
+    note = (
+        f"Thresholds ({rule}) chosen on validation films, on the scale of the probabilities that "
+        "are shown, recalibrated where that helped.\n\n"
+    )
+    return note + _table(header, rows)
 
 
 def _calibration(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables.get("calibration")
-    if table is None:
-        return "Not evaluated."
+    table = tables["calibration"]
+    parts = {when: part.set_index("finding") for when, part in table.groupby("scores", sort=False)}
     rows = [
-        (row["scores"], *(_bounded(row, m) for m in ("brier", "ece", "slope", "intercept")))
-        for _, row in table[table["finding"] == "Mean"].iterrows()
+        (
+            label(finding),
+            *(
+                _bounded(part.loc[finding], measure)
+                for measure in ("skill", "slope")
+                for part in parts.values()
+            ),
+        )
+        for finding in next(iter(parts.values())).dropna(subset=["brier"]).index
+        if finding != "Mean"
     ]
-    return "Means over the findings.\n\n" + _table(
-        ("scores", "Brier", "calibration error", "slope (1)", "intercept (0)"), rows
+    means = [
+        f"{when}: Brier score {_bounded(part.loc['Mean'], 'brier')}, skill "
+        f"{_bounded(part.loc['Mean'], 'skill')}, "
+        f"|slope - 1| {_figure(part.loc['Mean', 'distance'])}"
+        for when, part in parts.items()
+    ]
+    header = ("finding", *(f"{m}, {when}" for m in ("skill", "slope") for when in parts))
+    return (
+        "Skill: 1 is perfect, 0 as good as the prevalence for everybody. A slope of 1 is right, "
+        f"below it scores are too extreme.\n\n{_table(header, rows)}\n\nMeans over the "
+        f"findings:\n\n{_bullets(*means)}\n\nOn these films: {calibration.verdict(table)}."
     )
 
 
@@ -244,7 +288,7 @@ def _controls(tables: Mapping[str, pd.DataFrame]) -> str:
 def _adjudicated(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables.get("adjudicated")
     if table is None or table["auroc"].isna().all():
-        return "Not estimable: no test film has labels that radiologists agreed on."
+        return "Adjudicated labels: too few patients among these films."
     rows = [
         (
             f"{row['label']} ({row['findings']})",
@@ -257,10 +301,30 @@ def _adjudicated(tables: Mapping[str, pd.DataFrame]) -> str:
     return _table(("label", "films with it", "AUROC", "AUROC against text mining"), rows)
 
 
+def _readings(tables: Mapping[str, pd.DataFrame]) -> str:
+    table = tables.get("rsna")
+    if table is None or table["auroc"].isna().all():
+        return "RSNA's readings of 2018: not given, or too few patients among these films."
+    rows = [
+        (
+            f"{row['reading']}, by {label(row['score'])}",
+            f"{row['positives']:,} of {row['films']:,}",
+            _with_interval(row, "auroc"),
+            _figure(row["mined_auroc"]),
+        )
+        for _, row in table.iterrows()
+    ]
+    note = (
+        "RSNA's readings of 2018; RSNA drew its films by NIH's labels, so no prevalence there is "
+        "the hospital's.\n\n"
+    )
+    return note + _table(("reading", "films with it", "AUROC", "AUROC against text mining"), rows)
+
+
 def _localisation(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables.get("localisation")
     if table is None or table.empty:
-        return "Not estimable: no test film has boxes, or only scores were given."
+        return "Not done: none of these films has a box, or only scores were given."
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
     rows = [
         (row["method"], f"{row['cases']:,}", _with_interval(row, "value"))
@@ -274,28 +338,41 @@ def _localisation(tables: Mapping[str, pd.DataFrame]) -> str:
 def _answers(tables: Mapping[str, pd.DataFrame], setting: Setting) -> dict[str, str]:
     """What fills the braces of the checklist."""
     mean = tables["auroc"].set_index("finding").loc["Mean"]
-    adjudicated, places = tables.get("adjudicated"), tables.get("localisation")
-    thresholds = tables.get("operating_points")
-    chosen = thresholds is not None and thresholds["threshold"].notna().any()
+    places = tables.get("localisation")
+    read = dict.fromkeys(("adjudicated", "rsna"), 0)
+    for kind in read:
+        if tables.get(kind) is not None:
+            read[kind] = int(tables[kind]["films"].max())
+    if setting.shared_patients is None:
+        leakage = UNKNOWN
+        if setting.training_films:
+            leakage = (
+                f"{setting.training_films:,} of the {int(mean['films']):,} judged films are on "
+                "NIH's training list"
+            )
+    elif setting.shared_patients:
+        leakage = f"by film only: {setting.shared_patients:,} test patients are in train"
+    else:
+        leakage = "by patient"
     return {
         "films": f"{int(mean['films']):,}",
+        "films_are": setting.films_are,
+        "narrowed": f", {setting.films_are}" if setting.split else "",
         "patients": f"{int(mean['patients']):,}",
-        "split": setting.split,
-        "split_films": f"{setting.split_films:,}",
-        "adjudicated": "none of these films"
-        if adjudicated is None or not adjudicated["films"].max()
-        else f"{int(adjudicated['films'].max()):,} of these films",
-        "leakage": f"by film only: {setting.shared_patients:,} test patients are in train"
-        if setting.shared_patients
-        else "by patient",
-        "weights": str(setting.run.get("weights", "not answered: only scores were given")),
-        "localisation": "not answered: no boxes"
+        "split": setting.split or "none",
+        "split_films": "no" if setting.split_films is None else f"{setting.split_films:,}",
+        "leakage": leakage,
+        "weights": str(setting.run.get("weights", UNKNOWN)),
+        "localisation": "not done: no boxes"
         if places is None or places.empty
-        else f"{int(places['cases'].max()):,} boxed films",
-        "operating": "thresholds from validation films"
-        if chosen
-        else "not answered: no validation scores",
-        "failures": "galleries in `figures/`" if setting.run else "not answered: only scores",
+        else f"notebook 300, localisation: {int(places['cases'].max()):,} boxed films",
+        "operating": f"`tables/operating_points_{setting.name}.csv`, by validation's thresholds"
+        if "operating_points" in tables
+        else "not done: no validation scores to choose thresholds by",
+        "controls": f"`tables/controls_{setting.name}.csv`" if "controls" in tables else "not done",
+    } | {
+        kind: f"{films:,} of these films" if films else "none of these films"
+        for kind, films in read.items()
     }
 
 
@@ -314,9 +391,9 @@ def _figure(value: float) -> str:
 
 
 def _with_interval(row: pd.Series, name: str) -> str:
-    """A value with `low` and `high`, or "not estimable"."""
+    """A value with `low` and `high`, or why there is none."""
     if pd.isna(row[name]):
-        return "not estimable"
+        return row.get("remark") or "too few patients"
     return _spell(row[name], row["low"], row["high"])
 
 

@@ -12,6 +12,9 @@ from cxr import artifacts
 from cxr.config import Config
 from cxr.errors import InputError
 
+# How every interval is made: `cxr.intervals`.
+INTERVAL = "95 %, each patient left out in turn"
+
 
 @dataclasses.dataclass(frozen=True)
 class Results:
@@ -52,12 +55,9 @@ class Results:
         return {words: table for words, table in found.items() if table is not None}
 
     def reliability(self, run: str) -> dict[str, pd.DataFrame]:
-        """ "before" and "after" recalibration -> reliability; empty where there is none."""
-        both = self.table("reliability", run)
-        if both is not None:
-            return {str(when): part for when, part in both.groupby("scores", sort=False)}
-        found = {when: self.table("reliability", f"{run}_{when}") for when in ("before", "after")}
-        return {when: table for when, table in found.items() if table is not None}
+        """ "as predicted" and "recalibrated" -> reliability; empty where there is none."""
+        table = self.table("reliability", run)
+        return {} if table is None else dict(list(table.groupby("scores", sort=False)))
 
     def best(self) -> Mapping:
         """The run with the highest AUROC on validation films: the test set chooses nothing."""
@@ -139,7 +139,7 @@ def of_folder(folder: Path) -> Results:
         folder=folder,
         runs=tuple(runs),
         films=summary.get("films", "which films these are is not stated"),
-        interval=summary.get("interval", "95 %, bootstrap of patients"),
+        interval=summary.get("interval", INTERVAL),
         command=summary.get("command", "command not stated"),
     )
 
@@ -167,7 +167,7 @@ def of_profile(config: Config) -> Results:
         folder=tables,
         runs=tuple(runs),
         films=f"{kind}, seen at {config.image_size} px (profile {config.profile})",
-        interval="95 %, bootstrap of patients",
+        interval=INTERVAL,
         command=f"make run PROFILE={config.profile}",
         phantoms=config.phantoms,
     )

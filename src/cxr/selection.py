@@ -66,22 +66,30 @@ def number(sample: str | None) -> int:
     return int(sample)
 
 
-def listed(path: Path, films: list[str]) -> list[str]:
+def listed(path: Path, films: list[str], *, setting: str = "CXR_SAMPLE") -> list[str]:
     """Film names from a file: one a line, or the first column of a CSV with a header.
 
+    Args:
+        path: the file.
+        films: those that the records have.
+        setting: what named the file, for the message.
+
     Raises:
-        InputError: if it names no film, or one that the records do not have.
+        InputError: if it cannot be read, or names no film, or one that the records do not
+            have.
     """
-    fields = [line.split(",")[0].strip().strip('"') for line in path.read_text().splitlines()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{setting}={path} is no readable list of film names ({error}).") from None
+    fields = [line.split(",")[0].strip().strip('"') for line in text.splitlines()]
     names = [field for field in fields if field]
     if names and not re.search(r"\d", names[0]):
         names = names[1:]
     unknown = sorted(set(names) - set(films))
     if unknown or not names:
         what = f"{unknown[0]}, which the records do not have" if unknown else "no film"
-        raise InputError(
-            f"CXR_SAMPLE={path} names {what}; give one name such as {films[0]} a line."
-        )
+        raise InputError(f"{setting}={path} names {what}; give one name such as {films[0]} a line.")
     return sorted(set(names))
 
 

@@ -4,102 +4,39 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cxr import controls, evaluation, splits
 from cxr.adjudicated import MAPPING
 from cxr.findings import FINDINGS
 
 
-def patient_memory(records: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Score each test film by the mean of its patient's training labels, with no image.
-
-    A patient who is not in training gets the training prevalence, so a split without
-    shared patients gives every film the same scores.
-
-    Args:
-        records: as `records.read` returns them.
-        split: as `splits.make` returns it.
-
-    Returns:
-        Scores, 0 to 1, of shape (test films, 14); index as the test films of `records`.
-    """
-    train, test = (records.loc[split.index[split == name]] for name in ("train", "test"))
-    remembered = controls.patient_memory(train, test)
-    return controls.prevalence(train, test) if remembered is None else remembered
-
-
-def view_age_sex(records: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Score each test film by its view and its patient's age and sex, with no image.
-
-    One logistic regression a finding, on the films of train and validation, with linear
-    terms scaled to unit variance. A missing age counts as the median.
-
-    Returns:
-        As `patient_memory`; NaN for a finding that all or none of the films have.
-    """
-    known = pd.DataFrame(
-        {
-            "AP": records["view"] == "AP",
-            "age": records["age"].astype("float64").fillna(records["age"].median()),
-            "woman": records["sex"] == "F",
-        }
-    ).astype("float64")
-    fitted, test = split.index[split != "test"], split.index[split == "test"]
-    scores = pd.DataFrame(np.nan, index=test, columns=list(FINDINGS))
-    for finding in FINDINGS:
-        target = records.loc[fitted, finding]
-        if target.nunique() == 2:
-            model = make_pipeline(StandardScaler(), LogisticRegression())
-            model.fit(known.loc[fitted], target)
-            scores[finding] = model.predict_proba(known.loc[test])[:, 1]
-    return scores
-
-
 def study(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """What each way of scoring without a film reaches on each kind of split.
+    """What scoring without a film reaches on the test films of each kind of split.
+
+    The scores are those of `controls`, made from the training films.
 
     Args:
         records: as `records.read` returns them.
         by_kind: kind of split -> as `splits.make` returns it.
 
     Returns:
-        As `aurocs`, with the columns "patient memory, <kind>" and "view, age and sex,
-        <kind>" for every kind.
+        Index the 14 findings, then "Mean"; the columns "patient memory, <kind>" and "view,
+        age and sex, <kind>" for every kind. NaN for too few patients, whom the mean leaves
+        out. Where no patient is in both train and test, memory knows the prevalence only.
     """
-    ways = {"patient memory": patient_memory, "view, age and sex": view_age_sex}
-    return aurocs(
-        records,
-        {
-            f"{name}, {kind}": way(records, split)
-            for name, way in ways.items()
-            for kind, split in by_kind.items()
-        },
-    )
-
-
-def aurocs(records: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """AUROC per finding of each way of scoring, and the mean.
-
-    Args:
-        records: holds the true labels of the scored films.
-        scores: name of the way to its scores.
-
-    Returns:
-        Index the 14 findings, then "Mean" over those that are estimable; a column for
-        each way. NaN where a finding has no positive, no negative, or no score.
-    """
-    table = pd.DataFrame(index=[*FINDINGS, "Mean"], columns=list(scores), dtype="float64")
-    for name, values in scores.items():
-        estimable = evaluation.estimable(records.loc[values.index], values)
-        table.loc[estimable, name] = evaluation.auroc(
-            records.loc[values.index, estimable].to_numpy(), values[estimable].to_numpy()
-        )
-        table.loc["Mean", name] = table.loc[estimable, name].mean()
-    return table
+    table = {}
+    for way in ("patient memory", "view, age and sex"):
+        for kind, split in by_kind.items():
+            train, test = (records.loc[split.index[split == part]] for part in ("train", "test"))
+            if way == "patient memory":
+                remembered = controls.patient_memory(train, test)
+                scores = controls.prevalence(train, test) if remembered is None else remembered
+            else:
+                scores = controls.demographics(train, test)
+            judged = evaluation.Judged.of(test, scores)
+            table[f"{way}, {kind}"] = [*judged.auroc.value, *judged.auroc.mean().value]
+    return pd.DataFrame(table, index=[*FINDINGS, "Mean"])
 
 
 def agreement(records: pd.DataFrame, adjudicated: pd.DataFrame) -> pd.DataFrame:

@@ -242,7 +242,7 @@ def run(
     with _explained(config):
         measured = _fit(folder, store, train, validation, settings, recipe)
     network = load(folder)
-    scores = predict(network, store, validation)
+    scores = _marked(predict(network, store, validation), record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     record |= measured
@@ -568,4 +568,12 @@ def score(
     store = films.prepare(
         {film: paths[film] for film in frame["film"]}, cache, size=network.input_shape[1]
     )
-    return predict(network, store, frame)
+    drawn = artifacts.read_json(folder / "config.json")["phantoms"]
+    return _marked(predict(network, store, frame), drawn)
+
+
+def _marked(scores: pd.DataFrame, phantoms: bool) -> pd.DataFrame:
+    """Scores of drawn films say so in a column `phantom`, wherever their file is taken."""
+    if phantoms:
+        scores.insert(2, "phantom", 1)
+    return scores

@@ -5,7 +5,9 @@ from cxr.figures.calibration import decision_grid, operating_points, reliability
 from cxr.figures.display import bundle, fragment, save, show, spoken, write_library
 from cxr.figures.evaluation import (
     adjudicated,
+    against_readings,
     differences,
+    ladder,
     precision_recall_grid,
     predicted_versus_actual,
     published,
@@ -13,6 +15,7 @@ from cxr.figures.evaluation import (
     roc_grid,
     subgroup_gaps,
 )
+from cxr.figures.judged import judged
 from cxr.figures.localisation import gallery, overlap_curves, pointing
 from cxr.figures.records import (
     age_by_finding,
@@ -26,6 +29,7 @@ from cxr.figures.records import (
     leaked,
     official_shift,
     prevalence_by_split,
+    readings_of_labels,
     split_balance,
     view_by_finding,
 )
@@ -53,6 +57,7 @@ __all__ = [
     "SPLIT_COLOURS",
     "activation_maps",
     "adjudicated",
+    "against_readings",
     "age_by_finding",
     "alone_and_combined",
     "arrived",
@@ -69,8 +74,10 @@ __all__ = [
     "follow_up",
     "fragment",
     "gallery",
+    "judged",
     "label",
     "label_noise",
+    "ladder",
     "leaked",
     "learning_curves",
     "official_shift",
@@ -82,6 +89,7 @@ __all__ = [
     "prevalence_by_split",
     "published",
     "ranked",
+    "readings_of_labels",
     "reliability_grid",
     "roc_grid",
     "save",

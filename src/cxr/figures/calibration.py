@@ -99,7 +99,7 @@ def operating_points(table: pd.DataFrame, name: str) -> go.Figure:
     unknown = set(table.loc[table["threshold"].isna(), "finding"])
     figure.update_yaxes(
         tickvals=np.arange(len(rows)),
-        ticktext=[label(f) + (" (not estimable)" if f in unknown else "") for f in rows],
+        ticktext=[label(f) + (" (no threshold)" if f in unknown else "") for f in rows],
         range=[-0.6, len(rows) - 0.4],
     )
     figure.update_yaxes(showticklabels=False, col=2)

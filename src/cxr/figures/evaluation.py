@@ -19,6 +19,9 @@ from cxr.figures.panels import (
 from cxr.figures.style import INK, MUTED, PALETTE, label
 from cxr.findings import FINDINGS
 
+# What a row without an estimate says, unless its table has a remark.
+TOO_FEW = "too few patients"
+
 
 def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFrame]) -> go.Figure:
     """One small ROC plot per finding, all models in each.
@@ -124,12 +127,26 @@ def ranked(
             place,
         )
     for place in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
-        _not_estimable(figure, place)
+        _say(figure, place, _why(first, rows[place]))
     _finish_rows(figure, names)
     entitle(figure, title)
     note = "; beside each finding the films with it" if "positives" in first else ""
     figure.update_xaxes(title=axis + note)
     return figure
+
+
+def ladder(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """AUROC of every model beside what is reached without looking at a film.
+
+    Args:
+        tables: model name -> its table `controls` of `judge.tables`.
+    """
+    ways = {}
+    for table in tables.values():
+        ways |= dict(list(table.groupby("scored_by", sort=False)))
+    ordered = {name: ways[name] for name in tables} | ways
+    title = "The models beside scores without an image"
+    return ranked(ordered, title=title, axis="AUROC", reference=0.5)
 
 
 def differences(table: pd.DataFrame) -> go.Figure:
@@ -159,7 +176,7 @@ def differences(table: pd.DataFrame) -> go.Figure:
             symbol=symbol,
         )
     for place in np.flatnonzero(part["difference"].isna()):
-        _not_estimable(figure, place)
+        _say(figure, place, _why(part.set_index("finding"), part["finding"].iloc[place]))
     _finish_rows(figure, names)
     entitle(figure, f"Difference in AUROC: {model} minus {other}")
     figure.update_xaxes(title=f"right: {model} ranks better; left: {other} does")
@@ -175,7 +192,7 @@ def published(table: pd.DataFrame) -> go.Figure:
     table = table.iloc[::-1].reset_index(drop=True)
     figure = go.Figure()
     groups = (
-        (table["ours"], "this project", 1, "diamond"),
+        (table["ours"], "judged here", 1, "diamond"),
         (~table["ours"] & table["comparable"], "published, same test films", 0, "circle"),
         (~table["ours"] & ~table["comparable"], "published, other test films", None, "circle"),
     )
@@ -236,8 +253,8 @@ def subgroup_gaps(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 col=column,
                 showlegend=column == 1,
             )
-            for missing in np.flatnonzero(part[measure].isna()):
-                _not_estimable(figure, missing, row=1, col=column)
+            for missing in np.flatnonzero(part[measure].isna()) if place == 0 else ():
+                _say(figure, missing, "too few patients, or no threshold", row=1, col=column)
     figure.add_vline(0, line={"color": MUTED, "dash": "dot"})
     _finish_rows(figure, names)
     figure.update_yaxes(showticklabels=False, col=2)
@@ -253,7 +270,33 @@ def adjudicated(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     Args:
         tables: model name -> frame of `adjudicated.evaluate`.
     """
-    first = next(iter(tables.values())).iloc[::-1]
+    first = next(iter(tables.values()))
+    names = [f"{row.label} ({row.positives:,} of {row.films:,})" for row in first.itertuples()]
+    figure = _against(tables, names)
+    entitle(figure, "AUROC against labels that radiologists agreed on")
+    figure.update_xaxes(title="AUROC; beside each label its films, by the radiologists")
+    return figure
+
+
+def against_readings(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """AUROC against RSNA's readings (filled) and against text mining (open), same films.
+
+    Args:
+        tables: model name -> frame of `rsna.evaluate`.
+    """
+    first = next(iter(tables.values()))
+    names = [
+        f"{row.reading}, by {label(row.score)} ({row.positives:,} of {row.films:,})"
+        for row in first.itertuples()
+    ]
+    figure = _against(tables, names)
+    entitle(figure, "AUROC against what radiologists read for RSNA in 2018")
+    figure.update_xaxes(title="AUROC; in brackets the films, by the radiologists")
+    return figure
+
+
+def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Figure:
+    """Rows of `auroc` (filled) beside rows of `mined_auroc` (open), all models."""
     figure = go.Figure()
     figure.add_vline(0.5, line={"color": MUTED, "dash": "dot"})
     for place, (name, table) in enumerate(tables.items()):
@@ -269,12 +312,10 @@ def adjudicated(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                 place,
                 symbol=SYMBOLS[place % 7] + suffix,
             )
+    first = next(iter(tables.values())).iloc[::-1]
     for place in np.flatnonzero(first["auroc"].isna()):
-        _not_estimable(figure, place)
-    names = [f"{row.label} ({row.positives:,} of {row.films:,})" for row in first.itertuples()]
-    _finish_rows(figure, names, height=70)
-    entitle(figure, "AUROC against labels that radiologists agreed on")
-    figure.update_xaxes(title="AUROC; beside each label its films, by the radiologists")
+        _say(figure, place, f"{TOO_FEW}, or not scored")
+    _finish_rows(figure, names[::-1], height=60)
     return figure
 
 
@@ -342,10 +383,11 @@ def _curve_grid(
         lines = []
         for colour, (name, curve) in enumerate(curves.items()):
             part = curve[curve["finding"] == finding]
+            table = tables[name].set_index("finding")
             if part.empty:
-                lines.append("not estimable")
+                lines.append(_why(table, finding))
                 continue
-            row = tables[name].set_index("finding").loc[finding]
+            row = table.loc[finding]
             bounds = "" if pd.isna(row["low"]) else f" ({row['low']:.2f}–{row['high']:.2f})"
             lines.append(
                 f"<span style='color:{PALETTE[colour % 7]}'>{row[metric]:.3f}{bounds}</span>"
@@ -438,11 +480,16 @@ def _finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -
     )
 
 
-def _not_estimable(figure: go.Figure, place: int, **where) -> None:
-    """Say in a row that there is nothing to draw."""
+def _why(table: pd.DataFrame, row: str) -> str:
+    """Why a row of a table, indexed by finding, has no estimate."""
+    return (table["remark"].get(row) if "remark" in table else None) or TOO_FEW
+
+
+def _say(figure: go.Figure, place: int, text: str = TOO_FEW, **where) -> None:
+    """Say in a row why there is nothing to draw."""
     axis = where.get("col", 1)
     figure.add_annotation(
-        text="not estimable",
+        text=text,
         x=0.01,
         xref="x domain" if axis == 1 else f"x{axis} domain",
         yref="y" if axis == 1 else f"y{axis}",

@@ -172,7 +172,7 @@ def _without_boxes() -> go.Figure:
     """What stands in for a figure of localisation where it cannot be judged."""
     figure = go.Figure()
     figure.add_annotation(
-        text="Not estimable: no test film has boxes.",
+        text="No test film has boxes.",
         showarrow=False,
         font={"color": MUTED, "size": 14},
     )

@@ -459,7 +459,7 @@ def control_aurocs(table: pd.DataFrame) -> go.Figure:
     """AUROC per finding of scores that never saw a film.
 
     Args:
-        table: frame of `shortcuts.aurocs`.
+        table: as `shortcuts.study` returns it.
     """
     order = [*table.drop(index="Mean").iloc[:, 0].sort_values().index, "Mean"]
     figure = go.Figure()
@@ -544,6 +544,43 @@ def label_noise(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.1, "yanchor": "bottom"},
         margin={"t": 110},
     )
+    return figure
+
+
+def readings_of_labels(agreement: pd.DataFrame) -> go.Figure:
+    """How radiologists read the films of each mined label, as shares of the label's films.
+
+    Args:
+        agreement: as `rsna.agreement` returns it.
+    """
+    table = agreement.iloc[::-1]
+    names = [f"{label(row.label)} ({row.films:,})" for row in table.itertuples()]
+    shares = {
+        "normal": ("Normal", PALETTE[0]),
+        "neither": ("neither normal nor an opacity", "#9aa5b1"),
+        "opacity": ("Lung Opacity", PALETTE[1]),
+    }
+    figure = go.Figure()
+    for column, (words, colour) in shares.items():
+        figure.add_bar(
+            x=(100 * table[column]).round(1),
+            y=names,
+            orientation="h",
+            name=words,
+            marker_color=colour,
+            customdata=(100 * table[[f"{column}_low", f"{column}_high"]]).round(1),
+            hovertemplate="%{y}: %{x:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f}) read as "
+            + words
+            + "<extra></extra>",
+        )
+    figure.update_layout(
+        title="What radiologists read for RSNA, by the label that was mined",
+        barmode="stack",
+        height=_FINDING_ROWS,
+        legend=_LEGEND_ABOVE | {"traceorder": "normal"},
+        margin={"t": 90},
+    )
+    figure.update_xaxes(range=[0, 100], title="% of the label's films; in brackets how many")
     return figure
 
 

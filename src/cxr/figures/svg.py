@@ -142,7 +142,7 @@ _LINE = f'stroke="{GRID}"'
 def _value(row: pd.Series) -> str:
     """An AUROC with its interval, short."""
     if pd.isna(row["auroc"]):
-        return "not estimable"
+        return "too few patients"
     if pd.isna(row["low"]):
         return f"{row['auroc']:.2f}"
     return f"{row['auroc']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
