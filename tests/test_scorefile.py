@@ -1,4 +1,4 @@
-"""More than 70 odd files of scores, each judged, warned about, or refused in a sentence."""
+"""Odd files of anybody's scores: each judged, warned about, or refused in a sentence."""
 
 import gzip
 import pickle

@@ -79,7 +79,8 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
     first = read.iloc[0]
     lines = [
         f"**Against radiologists** (RSNA 2018, who read {int(first['films']):,} of these test "
-        f"films anew): AUROC of `{name}` for Lung Opacity ({int(first['positives']):,} films) "
+        f"films anew): AUROC of the scores of `{name}` for Lung Opacity "
+        f"({int(first['positives']):,} films) "
         f"{'; '.join(said)}. RSNA drew its films by NIH's labels, so no prevalence there is the "
         "hospital's."
     ]
@@ -87,13 +88,15 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
     if found is not None:
         hits = found[(found["measure"] == "pointing game") & (found["finding"] == "All")]
         shares = "; ".join(
-            f"{row.method} {100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
+            f"{row.method.replace(run, f'`{name}`')} {100 * row.value:.0f} % "
+            f"({100 * row.low:.0f} to {100 * row.high:.0f})"
             for row in hits.itertuples()
         )
-        lines.append(
+        lines += [
+            "",
             f"On the {int(hits['cases'].iloc[0]):,} validation and test films with RSNA's boxes "
-            f"of opacities, the hottest point lies in a box for: {shares}."
-        )
+            f"of opacities, the hottest point of the map lies in a box for: {shares}.",
+        ]
     return [*lines, ""]
 
 
