@@ -139,12 +139,18 @@ def drawn_in(path):
 
 
 def fully_drawn(marks, drawn):
-    """Whether each figure has at least one mark for each of its visible traces."""
+    """Whether each figure has a mark for each of its visible traces, or says why it has none."""
     visible = [
         sum(trace.visible is not False and bool(holds_data(trace)) for trace in figure.data)
         for figure in drawn
     ]
-    return all(number >= max(least, 1) for number, least in zip(marks, visible, strict=True))
+    silent = [
+        not any("too few patients" in str(note.text) for note in figure.layout.annotations)
+        for figure in drawn
+    ]
+    return all(
+        number >= max(least, one) for number, least, one in zip(marks, visible, silent, strict=True)
+    )
 
 
 def holds_data(trace):
