@@ -152,8 +152,8 @@ def test_label_noise_writes_the_counts_on_its_bars():
             "labelled": [4],
             "confirmed": [1],
             "present": [2],
-            "ppv": [0.25],
-            "sensitivity": [0.5],
+            "mined_ppv": [0.25],
+            "mined_sensitivity": [0.5],
         }
     )
     ppv, sensitivity = drawn.label_noise({"all": table}).data

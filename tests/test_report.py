@@ -78,6 +78,38 @@ def test_the_card_tells_too_few_patients_from_no_scores(tables, tmp_path):
     assert "| not scored | not scored |" in text
 
 
+def test_no_cell_of_the_card_leaves_open_why_it_holds_no_number(tables, tmp_path):
+    text = card(tables, tmp_path, setting())
+    assert "n/a" not in text and "| nan" not in text
+    at_a_threshold = text.split("## At a threshold")[1].split("##")[0]
+    assert "| Hernia | too few patients |" in at_a_threshold
+    assert "| Mass | not scored |" in at_a_threshold
+
+
+def test_radiologists_labels_of_unscored_findings_are_called_unscored(tables, tmp_path):
+    columns = dict.fromkeys(("auroc", "low", "high", "mined_auroc"), 0.7) | {"remark": ""}
+    seen = pd.DataFrame(
+        {"label": ["Pneumothorax", "Nodule or mass"], "films": 90, "positives": 30,
+         "findings": ["Pneumothorax", "Nodule or Mass"]} | columns
+    )  # fmt: skip
+    seen.loc[1, list(columns)] = [np.nan] * 4 + ["not scored"]
+    read = pd.DataFrame(
+        {"reading": ["Lung Opacity", "not Normal"], "films": 90, "positives": 30,
+         "score": ["the largest of the four", "the largest of the 14"]} | columns
+    )  # fmt: skip
+    read.loc[1, list(columns)] = [np.nan] * 4 + ["not scored"]
+    text = card(tables | {"adjudicated": seen, "rsna": read}, tmp_path, setting())
+    assert "| Nodule or mass (Nodule or Mass) | 30 of 90 | not scored | not scored |" in text
+    assert "| Lung Opacity, by the largest of the four | 30 of 90 | 0.700" in text
+    assert "| not Normal, by the largest of the 14 | 30 of 90 | not scored | not scored |" in text
+
+
+def test_thresholds_that_nobody_could_choose_are_not_claimed(tables, tmp_path):
+    points = tables["operating_points"].assign(threshold=np.nan)
+    answered = answers(checklist(tables | {"operating_points": points}, tmp_path, setting()))
+    assert answered[38].startswith("not done")
+
+
 def test_the_card_says_that_it_is_no_medical_device_before_any_number(tables, tmp_path):
     text = card(tables, tmp_path, setting())
     assert text.index("not a medical device") < text.index("AUROC")
@@ -117,9 +149,11 @@ def test_what_only_its_authors_know_of_a_model_is_called_unknown(tables, tmp_pat
     assert "Which films and patients the model was trained on is unknown" in text
     assert "120 of the judged films are on NIH's official training list" in text
     answered = answers(checklist(tables, tmp_path, foreign()))
-    for item in (9, 19, 22, 24, 25, 26, 27, 33, 42, 43):
+    for item in (9, 19, 22, 24, 25, 26, 27, 32, 33, 42, 43):
         assert answered[item] == claim.UNKNOWN, item
     assert "120 of the 300 judged films are on NIH's training list" in answered[20]
+    assert answered[31] == "not done: only scores"
+    assert "may be memory" not in card(tables, tmp_path, foreign(phantoms=True))
     # Nothing points at our training code.
     assert "models.py" not in str(answered) and "notebook 200" not in str(answered)
 
@@ -143,9 +177,10 @@ def test_the_checklist_does_not_claim_what_was_not_done(tables, tmp_path):
         answered[18].startswith("not done") and "individual readers are published" in answered[18]
     )
     assert answered[33].startswith("not done")
-    for item in (3, 36, 42):
+    for item in (1, 3, 36, 39, 42):
         assert answered[item].startswith("in part"), item
     assert "trained models: not published" in answered[43]
+    assert "test patients" in answered[26]
     assert answered[31] == "not done: no boxes"
 
 
@@ -159,12 +194,18 @@ def test_what_was_not_evaluated_is_said(tables, tmp_path):
     text = card(without, tmp_path, setting())
     for missing in (
         "no validation scores to choose thresholds by",
-        "Adjudicated labels: too few patients",
-        "RSNA's readings of 2018: not given",
+        "(Majkowska et al. 2020): none were given.",
+        "no prevalence is the hospital's): none were given.",
         "none of these films has a box",
         "Not evaluated.",
     ):
         assert missing in text
+
+
+def test_what_the_evaluation_noted_stands_in_the_card(tables, tmp_path):
+    text = card(tables, tmp_path, foreign(notes=("5 films were left out.",)))
+    assert "## Notes of the evaluation\n\n- 5 films were left out." in text
+    assert "Notes of the evaluation" not in card(tables, tmp_path, setting())
 
 
 def test_the_card_describes_the_run(tables, tmp_path):

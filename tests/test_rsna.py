@@ -166,12 +166,11 @@ def test_scores_are_held_against_readings_and_mined_labels(read_anew):
     assert result.loc[("not Normal", "the largest of the 14"), "auroc"] == 1
     without = judged.rescored(scores.drop(columns="Edema"))
     result = rsna.evaluate(readings, without).set_index(["reading", "score"])
-    assert (
-        result.loc[("Lung Opacity", "the largest of the four")]
-        .drop(["films", "positives", "positive_patients"])
-        .isna()
-        .all()
-    )
+    row = result.loc[("Lung Opacity", "the largest of the four")]
+    assert row[["auroc", "low", "high", "mined_auroc"]].isna().all()
+    assert row["remark"] == "not scored"
+    few = judged.part(np.arange(120) < 9)  # three of each reading
+    assert set(rsna.evaluate(readings, few)["remark"]) == {"too few patients"}
 
 
 def test_boxes_become_cases_that_the_highest_of_four_scores_is_asked_for(read_anew):

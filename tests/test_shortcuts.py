@@ -30,24 +30,31 @@ def test_a_finding_of_too_few_patients_is_not_in_the_mean():
 
 
 def test_agreement_counts_confirmed_labels():
-    # Nodule or mass: labelled on films 0 and 1, seen by the radiologists on films 1 and 2.
-    frame = people([1] * 4)
+    # Nodule or mass: labelled on films 0 to 7, seen by the radiologists on films 4 to 9.
+    frame = people([1] * 12)
     frame[list(FINDINGS)] = 0
-    frame["Mass"], frame["Nodule"] = [1, 0, 0, 0], [0, 1, 0, 0]
+    frame.loc[:3, "Mass"] = 1
+    frame.loc[4:7, "Nodule"] = 1
     adjudicated = pd.DataFrame(
         {
-            "film": frame["film"][:3],
+            "film": frame["film"][:11],
             "Fracture": False,
             "Pneumothorax": False,
             "Airspace opacity": False,
-            "Nodule or mass": [False, True, True],
+            "Nodule or mass": [4 <= n <= 9 for n in range(11)],
         }
     )
     table = shortcuts.agreement(frame, adjudicated).set_index("label")
     row = table.loc["Nodule or mass"]
-    assert row[["films", "labelled", "confirmed", "present"]].tolist() == [3, 2, 1, 2]
-    assert row[["ppv", "sensitivity"]].tolist() == [0.5, 0.5]
-    assert table.loc["Pneumothorax", ["ppv", "sensitivity"]].isna().all()
+    assert row[["films", "labelled", "confirmed", "present"]].tolist() == [11, 8, 4, 6]
+    assert row[["mined_ppv", "mined_sensitivity"]].tolist() == [4 / 8, 4 / 6]
+    assert row["mined_ppv_low"] < 4 / 8 < row["mined_ppv_high"]
+    shares = ["mined_ppv", "mined_sensitivity"]
+    assert table.loc["Pneumothorax", shares].isna().all()
+    # Seen in four patients only: what was mined of them says nothing.
+    few = shortcuts.agreement(frame, adjudicated[:8]).set_index("label").loc["Nodule or mass"]
+    assert few["present"] == 4 and np.isnan(few["mined_sensitivity"])
+    assert few["mined_ppv"] == 4 / 8
 
 
 def test_the_rival_splitters_keep_patients_apart_but_miss_the_sizes():
@@ -94,9 +101,9 @@ def test_radiologists_confirm_about_half_of_the_labels(real_records, real_splits
     tested = real_records[real_splits["official"] == "test"]
     table = shortcuts.agreement(tested, real_adjudicated).set_index("label")
     assert table["films"].eq(1_962).all()
-    assert table.loc["Pneumothorax", ["ppv", "sensitivity"]].tolist() == pytest.approx(
+    assert table.loc["Pneumothorax", ["mined_ppv", "mined_sensitivity"]].tolist() == pytest.approx(
         [0.48, 0.50], abs=0.006
     )
-    assert table.loc["Nodule or mass", ["ppv", "sensitivity"]].tolist() == pytest.approx(
-        [0.57, 0.45], abs=0.006
-    )
+    assert table.loc[
+        "Nodule or mass", ["mined_ppv", "mined_sensitivity"]
+    ].tolist() == pytest.approx([0.57, 0.45], abs=0.006)

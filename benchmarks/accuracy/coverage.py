@@ -63,7 +63,7 @@ def ranking(setting: tuple) -> dict:
     positives, correlation, auroc, repetitions = setting
     random = np.random.default_rng([SEED, positives, *_digits(correlation, auroc)])
     held = {"AUROC": [], "AUPRC": []}
-    precision = _true_precision(random, positives, correlation, auroc)
+    precision = _true_precision(_share(random, PATIENTS, positives), auroc)
     for _ in range(repetitions):
         patient = films(random, PATIENTS)
         target = positive_films(random, patient, positives)
@@ -101,10 +101,12 @@ def rates(setting: tuple) -> dict:
 
 
 def whole(setting: tuple) -> dict:
-    """Coverage of the mean over findings, and how often equal models are told apart."""
+    """Coverage of the means over findings, and how often equal models are told apart."""
     patients, correlation, repetitions = setting
     random = np.random.default_rng([SEED, patients, *_digits(correlation)])
-    held, apart, mean_apart = [], [], []
+    held, precise, apart, mean_apart = [], [], [], []
+    # Positive films grow with positive patients.
+    share_each = _share(random, patients, 20) / 20
     for _ in range(repetitions):
         patient = films(random, patients)
         counts = [max(1, round(number * patients / PATIENTS)) for number in HAVE]
@@ -133,13 +135,22 @@ def whole(setting: tuple) -> dict:
         truth = np.mean([SKILL[FINDINGS.index(finding)] for finding in one.findings])
         low, high = one.auroc.mean().bounds(single=False)
         held.append(low[0] <= truth <= high[0])
+        truth = np.mean(
+            [
+                _true_precision(share_each * counts[place], SKILL[place])
+                for place in map(FINDINGS.index, one.findings)
+            ]
+        )
+        low, high = one.auprc.mean().unbiased().bounds(single=False)
+        precise.append(low[0] <= truth <= high[0])
         p = between(judged).set_index("finding")["p_corrected"]
         apart.append((p.drop("Mean") < 0.05).any())
         mean_apart.append(p["Mean"] < 0.05)
     return {
         "patients": patients,
         "correlation": correlation,
-        "mean": np.mean(held),
+        "mean AUROC": np.mean(held),
+        "mean AUPRC": np.mean(precise),
         "family-wise error": np.mean(apart),
         "error of the mean": np.mean(mean_apart),
     }
@@ -205,14 +216,14 @@ def _resampled(random, target, score, patient, replicates: int) -> np.ndarray:
     return intervals.ratio((positives * below).sum(axis=1), positives.sum(axis=1) * below[:, -1])
 
 
-def _true_precision(random, positives: int, correlation: float, auroc: float) -> float:
-    """The AUPRC of endlessly many films like these."""
-    share = np.mean(
-        [
-            positive_films(random, patient, positives).mean()
-            for patient in (films(random, PATIENTS) for _ in range(50))
-        ]
-    )
+def _share(random: np.random.Generator, patients: int, positives: int) -> float:
+    """The share of positive films where so many patients of all have some."""
+    drawn = (films(random, patients) for _ in range(400))
+    return np.mean([positive_films(random, patient, positives).mean() for patient in drawn])
+
+
+def _true_precision(share: float, auroc: float) -> float:
+    """The AUPRC of endlessly many films, with that share of positives."""
     # Of the positives above a threshold over all films above it, averaged over positives.
     z = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000) + shift(auroc)
     hits, alarms = share * stats.norm.sf(z - shift(auroc)), (1 - share) * stats.norm.sf(z)

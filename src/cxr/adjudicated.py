@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cxr import intervals
-from cxr.evaluation import Judged
+from cxr.evaluation import Judged, against
 
 # The radiologists' label -> the findings that it covers. Fracture has no counterpart among
 # the 14. That the four shadows make up "airspace opacity" is our reading, stated so that
@@ -27,35 +27,35 @@ def evaluate(adjudicated: pd.DataFrame, judged: Judged) -> pd.DataFrame:
         judged: the test films, with their names as index.
 
     Returns:
-        One row per label: label, findings, films, positives, auroc, low, high (against the
-        radiologists), mined_auroc, mined_low, mined_high (against the text mining, on the
-        same films), mined_ppv and mined_sensitivity (of the text mining, against the
-        radiologists), each with `_low` and `_high`. NaN for too few patients, or where a
-        finding is not scored.
+        One row per label: label, findings, then as `evaluation.against` and `agreement`.
     """
     adjudicated = adjudicated.set_index("film")
     part = judged.part(judged.targets.index.isin(adjudicated.index))
-    films, patients = part.targets.index, part.patients.to_numpy()
     rows = []
     for label, covered in MAPPING.items():
-        truth = adjudicated.loc[films, label].to_numpy(dtype=bool)
+        truth = adjudicated.loc[part.targets.index, label].to_numpy(dtype=bool)
         mined = part.targets[list(covered)].to_numpy().any(axis=1)
-        # NaN where the scores lack one of the findings.
-        score = part.scores.reindex(columns=list(covered)).max(axis=1, skipna=False)
-        row = {
-            "label": label,
-            "findings": " or ".join(covered),
-            "films": len(films),
-            "positives": int(truth.sum()),
-        }
-        for reference, prefix in ((truth, ""), (mined, "mined_")):
-            columns = (f"{prefix}auroc", f"{prefix}low", f"{prefix}high")
-            values = (np.nan,) * 3
-            if score.notna().all():
-                values = intervals.auroc(reference, score.to_numpy(), patients)
-            row |= zip(columns, values, strict=True)
-        for name, counted in (("ppv", mined), ("sensitivity", truth)):
-            columns = (f"mined_{name}", f"mined_{name}_low", f"mined_{name}_high")
-            row |= zip(columns, intervals.rate(truth & mined, counted, patients), strict=True)
-        rows.append(row)
+        rows.append(
+            {"label": label, "findings": " or ".join(covered)}
+            | against(part, truth, covered)
+            | agreement(truth, mined, part.patients.to_numpy())
+        )
     return pd.DataFrame(rows)
+
+
+def agreement(truth: np.ndarray, mined: np.ndarray, patients: np.ndarray) -> dict:
+    """How mined labels fare against radiologists who saw the films.
+
+    Args:
+        truth, mined: bool (films,).
+        patients: the patient of each film.
+
+    Returns:
+        mined_ppv (mined films that are confirmed) and mined_sensitivity (films with it that
+        were mined), each with `_low` and `_high`; NaN for too few patients.
+    """
+    row = {}
+    for name, counted in (("ppv", mined), ("sensitivity", truth)):
+        columns = (f"mined_{name}", f"mined_{name}_low", f"mined_{name}_high")
+        row |= zip(columns, intervals.rate(truth & mined, counted, patients), strict=True)
+    return row

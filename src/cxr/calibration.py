@@ -13,6 +13,9 @@ from cxr.intervals import Estimate
 
 MEASURES = ["brier", "skill", "ece", "slope", "distance", "intercept"]
 
+# What those that have a limit can be.
+_LIMITS = {"brier": {"least": 0, "most": 1}, "skill": {"most": 1}}
+
 # What scores are called before and after recalibration.
 PREDICTED_AND_MENDED = ("as predicted", "recalibrated")
 
@@ -113,7 +116,7 @@ def measures(judged: Judged) -> pd.DataFrame:
         table[name] = np.append(estimate.value, mean.value)
         if name == "ece":
             continue
-        bounds = estimate.bounds(single=True)
+        bounds = estimate.bounds(single=True, **_LIMITS.get(name, {}))
         if name == "slope":
             slope_bounds = bounds
         if name == "distance":
@@ -122,7 +125,7 @@ def measures(judged: Judged) -> pd.DataFrame:
             holds = (slope_bounds[0] <= 1) & (slope_bounds[1] >= 1)
             bounds = np.where(holds, 0, np.minimum(*ends)), np.maximum(*ends)
             bounds = tuple(np.where(np.isnan(estimate.value), np.nan, bound) for bound in bounds)
-        of_mean = mean.bounds(single=False)
+        of_mean = mean.bounds(single=False, **_LIMITS.get(name, {}))
         if name == "distance":
             of_mean = (np.array([np.nan]),) * 2  # chance only adds to it, as to `ece`
         for ending, by_finding, one in zip(("_low", "_high"), bounds, of_mean, strict=True):

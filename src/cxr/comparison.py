@@ -85,8 +85,8 @@ def between(judged: Mapping[str, Judged]) -> pd.DataFrame:
             raise ValueError(f"{model} and {other} scored different films")
         difference = ours.auroc - theirs.auroc
         mean = difference.mean()
-        low, high = difference.bounds(single=True)
-        mean_low, mean_high = mean.bounds(single=False)
+        low, high = difference.bounds(single=True, least=-1, most=1)
+        mean_low, mean_high = mean.bounds(single=False, least=-1, most=1)
         p, mean_p = difference.p_values(), mean.p_values()
         remarks = [ours.remarks[f] or theirs.remarks[f] for f in FINDINGS]
         tables.append(

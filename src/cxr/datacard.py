@@ -6,7 +6,7 @@ import pandas as pd
 
 from cxr import records, shortcuts, splits
 from cxr.figures.style import label
-from cxr.findings import FINDINGS, NO_FINDING
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
 
 _TEMPLATE = """\
 # Data card: NIH ChestX-ray14
@@ -214,7 +214,7 @@ def _agreement(frame: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
     official = frame["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
     rows = [
         f"| {row.label} | {group} | {row.films:,} | {row.labelled:,} | {row.present:,} "
-        f"| {100 * row.ppv:.0f} | {100 * row.sensitivity:.0f} |"
+        f"| {_percent(row.mined_ppv)} | {_percent(row.mined_sensitivity)} |"
         for group, films in (("all", frame), ("in the official test list", frame[official]))
         for row in shortcuts.agreement(films, adjudicated).itertuples()
     ]
@@ -225,6 +225,10 @@ def _agreement(frame: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
         "| label | films | number | labelled by NIH | present | confirmed (%) | found (%) |\n"
         "|---|---|--:|--:|--:|--:|--:|\n" + "\n".join(rows) + "\n"
     )
+
+
+def _percent(share: float) -> str:
+    return TOO_FEW if pd.isna(share) else f"{100 * share:.0f}"
 
 
 def _boxes(boxes: pd.DataFrame | None) -> str:

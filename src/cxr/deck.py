@@ -14,7 +14,7 @@ from cxr.figures import slides
 from cxr.figures.positives import positives
 from cxr.figures.slides import Slide
 from cxr.figures.style import FINDING_COLOURS, label
-from cxr.findings import FINDINGS, NO_FINDING
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
 from cxr.results import Results, kind, origin
 
 # All figures of a page stand, marks and all.
@@ -541,7 +541,7 @@ def _absent(name: str, title: str, why: str) -> Slide:
 
 def _interval(row: pd.Series, value: str) -> str:
     if pd.isna(row[value]):
-        return "too few patients"
+        return TOO_FEW
     if pd.isna(row["low"]):
         return f"{row[value]:.3f}"
     return f"{row[value]:.3f} ({row['low']:.3f} to {row['high']:.3f})"

@@ -2,19 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 
 from cxr import intervals
-from cxr.findings import FINDINGS
+from cxr.findings import FINDINGS, NOT_SCORED, TOO_FEW
 
 # Points of a curve that is drawn: more would not show on a screen.
 CURVE_POINTS = 200
-
-TOO_FEW, NOT_SCORED = "too few patients", "not scored"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,7 +152,8 @@ def auprc_by_finding(judged: Judged) -> pd.DataFrame:
     """Average precision per finding beside its prevalence, which a random score reaches.
 
     Returns:
-        Columns finding, auprc, low, high, prevalence, then as `auroc_by_finding`.
+        Columns finding, auprc, low, high, prevalence, then as `auroc_by_finding`. The bounds
+        of the mean allow for its bias: see `intervals.Estimate.unbiased`.
     """
     table = _ranking_table("auprc", judged)
     prevalence = table["positives"] / table["films"]
@@ -262,6 +261,39 @@ def predicted_versus_actual(judged: Judged) -> pd.DataFrame:
     )
 
 
+def against(judged: Judged, truth: np.ndarray, findings: Sequence[str]) -> dict:
+    """How the largest of some findings' scores ranks films that people read, and mined labels.
+
+    Args:
+        judged: the films that were read.
+        truth: bool (films,), what people read.
+        findings: whose scores are taken; a film counts as mined if any of them was.
+
+    Returns:
+        films, positives, positive_patients (by the readers), auroc, low, high (against the
+        readers), mined_auroc, mined_low, mined_high (against the mined labels of the same
+        films) and remark, why `auroc` is NaN.
+    """
+    patients = judged.patients.to_numpy()
+    # NaN where the scores lack one of the findings.
+    score = judged.scores.reindex(columns=list(findings)).max(axis=1, skipna=False)
+    scored = bool(score.notna().all())
+    row = {
+        "films": len(truth),
+        "positives": int(truth.sum()),
+        "positive_patients": len(np.unique(patients[truth])),
+    }
+    mined = judged.targets[list(findings)].to_numpy().any(axis=1)
+    for reference, prefix in ((truth, ""), (mined, "mined_")):
+        values = (np.nan,) * 3
+        if scored:
+            values = intervals.auroc(reference, score.to_numpy(), patients)
+        columns = (f"{prefix}auroc", f"{prefix}low", f"{prefix}high")
+        row |= zip(columns, values, strict=True)
+    few = TOO_FEW if np.isnan(row["auroc"]) else ""
+    return row | {"remark": few if scored else NOT_SCORED}
+
+
 def best(judged: Mapping[str, Judged]) -> str:
     """The run with the highest mean AUROC; the first one where none is estimable.
 
@@ -278,7 +310,8 @@ def _ranking_table(metric: str, judged: Judged) -> pd.DataFrame:
     estimate = getattr(judged, metric)
     mean = estimate.mean()
     low, high = estimate.logit_bounds(judged.deciding, single=True, limited=metric == "auroc")
-    mean_low, mean_high = mean.bounds(single=False)
+    corrected = mean.unbiased() if metric == "auprc" else mean
+    mean_low, mean_high = corrected.bounds(single=False, least=0, most=1)
     positives = judged.targets[list(FINDINGS)].sum().to_numpy()
     known = len(judged.findings)
     return pd.DataFrame(

@@ -106,6 +106,7 @@ def evaluate(
             "more films."
         )
     drawn = {name for name, file in files.items() if file.phantoms}
+    notes += [f"{name} says that its films are phantoms, synthetic drawings." for name in drawn]
     trained = _add_official(results, scores, cohort, notes)
     real = {n: t for n, t in results["auroc"].items() if n not in drawn}
     where = split_name or "all films given"
@@ -132,6 +133,7 @@ def evaluate(
                 training_films=trained,
                 phantoms=name in drawn,
                 provenance=provenance,
+                notes=notes,
             )
             made = {kind: by_model[name] for kind, by_model in results.items() if name in by_model}
             report.write(unfinished, setting, made)

@@ -28,6 +28,9 @@ FINDINGS = (
 # class, and it does not mean that the film is normal.
 NO_FINDING = "No Finding"
 
+# Why nothing is said of a finding, in every table, figure and page.
+TOO_FEW, NOT_SCORED = "too few patients", "not scored"
+
 SEPARATOR = "|"
 
 

@@ -174,7 +174,7 @@ def summarise(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             counts = np.array([measure.startswith("false boxes") for measure in MEASURES])
             number = intervals.ratios(values, np.ones_like(values), patient, patients)
             if patients >= intervals.FEWEST_PATIENTS:
-                bounds = number.bounds(single=False)
+                bounds = number.bounds(single=False, least=0)
                 value = np.where(counts, number.value, value)
                 low, high = (
                     np.where(counts, a, b) for a, b in zip(bounds, (low, high), strict=True)
@@ -231,7 +231,7 @@ def advantage(
             ("All", gains[[0]]),
             ("mean over findings", gains[slice(1, None)].mean()),
         ):
-            low, high = estimate.bounds(single=False)
+            low, high = estimate.bounds(single=False, least=-1, most=1)
             row = [estimate.value[0], low[0], high[0]]
             if patients < intervals.FEWEST_PATIENTS:
                 row = [np.nan] * 3

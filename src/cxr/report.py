@@ -1,7 +1,7 @@
 """What the evaluation leaves behind: tables, the model card, the checklist."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from cxr import artifacts, calibration, claim, intervals
 from cxr.claim import UNKNOWN
 from cxr.figures.style import label
+from cxr.findings import TOO_FEW
 
 NOT_A_DEVICE = (
     "**Research software, not a medical device.** No score, threshold or heatmap of this model "
@@ -31,6 +32,7 @@ class Setting:
             whose training is unknown; None for the project's own runs.
         phantoms: whether the films are drawn.
         provenance: versions, seed and commit, as text.
+        notes: what the evaluation had to say, one sentence each.
         run: the run's `config.json`; empty for scores of unknown origin.
     """
 
@@ -42,6 +44,7 @@ class Setting:
     training_films: int | None
     phantoms: bool
     provenance: str
+    notes: Sequence[str] = ()
     run: Mapping = dataclasses.field(default_factory=dict)
 
 
@@ -107,6 +110,7 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
         "Model": _about_model(setting.run),
         "Data and split": "NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from "
         f'reports; "No Finding" does not mean normal. {_about_films(mean, setting)}',
+        **({"Notes of the evaluation": _bullets(*setting.notes)} if setting.notes else {}),
         "Ranking": _ranking(tables),
         "At a threshold": _operating(tables),
         "Calibration": _calibration(tables),
@@ -141,7 +145,7 @@ def _about_films(mean: pd.Series, setting: Setting) -> str:
         )
     if setting.shared_patients is None:
         said.append("Which films and patients the model was trained on is unknown here.")
-        if setting.training_films:
+        if setting.training_films and not setting.phantoms:
             said.append(
                 f"{setting.training_films:,} of the judged films are on NIH's official training "
                 "list, which most models were trained on: for these, the numbers may be memory."
@@ -204,15 +208,18 @@ def _ranking(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def _operating(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables.get("operating_points")
-    if table is None or table["threshold"].isna().all():
+    if not _chosen(tables):
         return "Not done: there are no validation scores to choose thresholds by."
     rule = table["rule"].iloc[0]
     rows = [
         (
             label(row["finding"]),
-            _figure(row["threshold"]),
-            *(_bounded(row, rate) for rate in ("sensitivity", "specificity", "ppv", "npv")),
-            "n/a" if pd.isna(row["flagged_per_1000"]) else f"{row['flagged_per_1000']:.0f}",
+            _figure(row["threshold"], _why(tables, row["finding"])),
+            *(
+                _bounded(row, rate, _why(tables, row["finding"]))
+                for rate in ("sensitivity", "specificity", "ppv", "npv")
+            ),
+            "–" if pd.isna(row["flagged_per_1000"]) else f"{row['flagged_per_1000']:.0f}",
         )
         for _, row in table[table["rule"] == rule].iterrows()
     ]
@@ -231,7 +238,7 @@ def _calibration(tables: Mapping[str, pd.DataFrame]) -> str:
         (
             label(finding),
             *(
-                _bounded(part.loc[finding], measure)
+                _bounded(part.loc[finding], measure, "no finite value")
                 for measure in ("skill", "slope")
                 for part in parts.values()
             ),
@@ -286,39 +293,38 @@ def _controls(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _adjudicated(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables.get("adjudicated")
-    if table is None or table["auroc"].isna().all():
-        return "Adjudicated labels: too few patients among these films."
-    rows = [
-        (
-            f"{row['label']} ({row['findings']})",
-            f"{row['positives']:,} of {row['films']:,}",
-            _with_interval(row, "auroc"),
-            _figure(row["mined_auroc"]),
-        )
-        for _, row in table.iterrows()
-    ]
-    return _table(("label", "films with it", "AUROC", "AUROC against text mining"), rows)
+    return _against_people(
+        tables.get("adjudicated"),
+        "Labels that radiologists agreed on (Majkowska et al. 2020)",
+        lambda row: f"{row['label']} ({row['findings']})",
+    )
 
 
 def _readings(tables: Mapping[str, pd.DataFrame]) -> str:
-    table = tables.get("rsna")
-    if table is None or table["auroc"].isna().all():
-        return "RSNA's readings of 2018: not given, or too few patients among these films."
+    return _against_people(
+        tables.get("rsna"),
+        "RSNA's readings of 2018 (drawn by NIH's labels, so no prevalence is the hospital's)",
+        lambda row: f"{row['reading']}, by {label(row['score'])}",
+    )
+
+
+def _against_people(
+    table: pd.DataFrame | None, whose: str, words: Callable[[pd.Series], str]
+) -> str:
+    """A table of `evaluation.against`; `words` name a row."""
+    if table is None:
+        return f"{whose}: none were given."
     rows = [
         (
-            f"{row['reading']}, by {label(row['score'])}",
+            words(row),
             f"{row['positives']:,} of {row['films']:,}",
             _with_interval(row, "auroc"),
-            _figure(row["mined_auroc"]),
+            _figure(row["mined_auroc"], row["remark"] or TOO_FEW),
         )
         for _, row in table.iterrows()
     ]
-    note = (
-        "RSNA's readings of 2018; RSNA drew its films by NIH's labels, so no prevalence there is "
-        "the hospital's.\n\n"
-    )
-    return note + _table(("reading", "films with it", "AUROC", "AUROC against text mining"), rows)
+    header = ("against", "films with it", "AUROC", "AUROC against text mining")
+    return f"{whose}:\n\n{_table(header, rows)}"
 
 
 def _localisation(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -367,7 +373,7 @@ def _answers(tables: Mapping[str, pd.DataFrame], setting: Setting) -> dict[str, 
         if places is None or places.empty
         else f"notebook 300, localisation: {int(places['cases'].max()):,} boxed films",
         "operating": f"`tables/operating_points_{setting.name}.csv`, by validation's thresholds"
-        if "operating_points" in tables
+        if _chosen(tables)
         else "not done: no validation scores to choose thresholds by",
         "controls": f"`tables/controls_{setting.name}.csv`" if "controls" in tables else "not done",
     } | {
@@ -386,21 +392,32 @@ def _bullets(*lines: str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _figure(value: float) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.3f}"
+def _chosen(tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Whether any threshold was chosen."""
+    table = tables.get("operating_points")
+    return table is not None and bool(table["threshold"].notna().any())
+
+
+def _why(tables: Mapping[str, pd.DataFrame], finding: str) -> str:
+    """Why there is no estimate of a finding, unless its own table says so."""
+    return tables["auroc"].set_index("finding")["remark"][finding] or TOO_FEW
+
+
+def _figure(value: float, why: str = TOO_FEW) -> str:
+    return why if pd.isna(value) else f"{value:.3f}"
 
 
 def _with_interval(row: pd.Series, name: str) -> str:
     """A value with `low` and `high`, or why there is none."""
     if pd.isna(row[name]):
-        return row.get("remark") or "too few patients"
+        return row.get("remark") or TOO_FEW
     return _spell(row[name], row["low"], row["high"])
 
 
-def _bounded(row: pd.Series, name: str) -> str:
-    """A value with `<name>_low` and `<name>_high`, or "n/a"."""
+def _bounded(row: pd.Series, name: str, why: str = TOO_FEW) -> str:
+    """A value with `<name>_low` and `<name>_high`, or why there is none."""
     if pd.isna(row[name]):
-        return "n/a"
+        return why
     return _spell(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"))
 
 

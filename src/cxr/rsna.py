@@ -17,7 +17,7 @@ import pandas as pd
 
 from cxr import intervals, records
 from cxr.errors import InputError
-from cxr.evaluation import Judged
+from cxr.evaluation import Judged, against
 from cxr.findings import FINDINGS, NO_FINDING
 from cxr.localisation import Case
 
@@ -124,41 +124,24 @@ def evaluate(readings: Readings, judged: Judged) -> pd.DataFrame:
         judged: the test films, with their names as index.
 
     Returns:
-        Columns reading ("Lung Opacity" or "not Normal"), score (whose), films, positives,
-        positive_patients, auroc, low, high (against the reading), mined_auroc, mined_low,
-        mined_high (against whether any of the scored findings was mined). NaN for too few
-        patients, or where a finding is not scored.
+        Columns reading ("Lung Opacity" or "not Normal"), score (whose), then as
+        `evaluation.against`.
     """
     known = readings.films.set_index("film")["reading"]
     part = judged.part(judged.targets.index.isin(known.index))
     reading = known.loc[part.targets.index]
-    asked = [("Lung Opacity", finding, [finding]) for finding in OPACITY]
+    opacity, ill = (reading == "Lung Opacity").to_numpy(), (reading != "Normal").to_numpy()
+    asked = [("Lung Opacity", finding, opacity, [finding]) for finding in OPACITY]
     asked += [
-        ("Lung Opacity", "the largest of the four", list(OPACITY)),
-        ("not Normal", "the largest of the 14", list(FINDINGS)),
+        ("Lung Opacity", "the largest of the four", opacity, OPACITY),
+        ("not Normal", "the largest of the 14", ill, FINDINGS),
     ]
-    patients = part.patients.to_numpy()
-    rows = []
-    for name, words, findings in asked:
-        truth = reading == "Lung Opacity" if name == "Lung Opacity" else reading != "Normal"
-        truth = truth.to_numpy()
-        score = part.scores.reindex(columns=findings).max(axis=1, skipna=False)
-        row = {
-            "reading": name,
-            "score": words,
-            "films": len(truth),
-            "positives": int(truth.sum()),
-            "positive_patients": len(np.unique(patients[truth])),
-        }
-        mined = part.targets[findings].to_numpy().any(axis=1)
-        for reference, prefix in ((truth, ""), (mined, "mined_")):
-            values = (np.nan,) * 3
-            if score.notna().all():
-                values = intervals.auroc(reference, score.to_numpy(), patients)
-            columns = (f"{prefix}auroc", f"{prefix}low", f"{prefix}high")
-            row |= dict(zip(columns, values, strict=True))
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"reading": name, "score": words} | against(part, truth, findings)
+            for name, words, truth, findings in asked
+        ]
+    )
 
 
 def cases(readings: Readings, frame: pd.DataFrame) -> list[Case]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr import intervals
+from cxr.comparison import holm
 from cxr.errors import InputError
+from cxr.evaluation import Judged
 from cxr.findings import FINDINGS
 
 # What the column of film names may be called, in letters and digits only.
@@ -129,17 +130,21 @@ def suspicious(scores: pd.DataFrame, targets: pd.DataFrame, patients: pd.Series)
         patients: the patient of each film.
     """
     found: dict[str, list[str]] = {}
+    judged = Judged(targets, scores, patients)
+    below = judged.auroc.minus(0.5)
+    # Of models that rank nothing, all findings together, one in twenty is doubted at most.
+    p = holm(below.p_values())
+    reversed_ = [f for f, v, q in zip(FINDINGS, below.value, p, strict=True) if v < 0 and q < 0.05]
     for finding in scores:
         score, target = scores[finding].to_numpy(), targets[finding].to_numpy()
         levels = len(np.unique(score))
-        _, _, high = intervals.auroc(target, score, patients.to_numpy())
         if levels > 1 and (score == target).all():
             kind = "equal the labels in every film, so these are probably labels"
         elif levels == 1:
             kind = "are the same for every film, so they rank nothing"
         elif set(np.unique(score)) <= {0, 1}:
             kind = "are only 0 and 1, so these are probably decisions, not probabilities"
-        elif high < 0.5:
+        elif finding in reversed_:
             kind = "rank films the wrong way round, so they are probably 1 - probability"
         elif levels < 5:
             kind = "take fewer than 5 different values, so most films are tied"

@@ -81,7 +81,10 @@ def listed(path: Path, films: list[str], *, setting: str = "CXR_SAMPLE") -> list
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{setting}={path} is no readable list of film names ({error}).") from None
+        why = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise InputError(
+            f"{setting}={path} is no list of film names ({why}); give one name a line."
+        ) from None
     fields = [line.split(",")[0].strip().strip('"') for line in text.splitlines()]
     names = [field for field in fields if field]
     if names and not re.search(r"\d", names[0]):

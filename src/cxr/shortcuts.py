@@ -8,6 +8,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 from cxr import controls, evaluation, splits
 from cxr.adjudicated import MAPPING
+from cxr.adjudicated import agreement as agree
 from cxr.findings import FINDINGS
 
 
@@ -49,27 +50,24 @@ def agreement(records: pd.DataFrame, adjudicated: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each label of `adjudicated.MAPPING`, which says what it is compared
         with: `label`, `films` compared, `labelled` by NIH, `confirmed` of these by the
-        radiologists, `present` according to the radiologists, `ppv` (confirmed /
-        labelled) and `sensitivity` (confirmed / present), NaN where nothing is divided.
+        radiologists, `present` according to the radiologists, and what
+        `adjudicated.agreement` measures.
     """
     both = records.merge(adjudicated.add_prefix("true "), left_on="film", right_on="true film")
+    patients = both["patient_id"].to_numpy()
     rows = []
     for label, findings in MAPPING.items():
-        mined, true = both[list(findings)].any(axis=1), both[f"true {label}"]
-        rows.append(
-            {
-                "label": label,
-                "films": len(both),
-                "labelled": int(mined.sum()),
-                "confirmed": int((mined & true).sum()),
-                "present": int(true.sum()),
-            }
-        )
-    table = pd.DataFrame(rows)
-    return table.assign(
-        ppv=table["confirmed"] / table["labelled"].where(table["labelled"] > 0),
-        sensitivity=table["confirmed"] / table["present"].where(table["present"] > 0),
-    )
+        mined = both[list(findings)].to_numpy().any(axis=1)
+        true = both[f"true {label}"].to_numpy(dtype=bool)
+        counts = {
+            "label": label,
+            "films": len(both),
+            "labelled": int(mined.sum()),
+            "confirmed": int((mined & true).sum()),
+            "present": int(true.sum()),
+        }
+        rows.append(counts | agree(true, mined, patients))
+    return pd.DataFrame(rows)
 
 
 def rival_splits(records: pd.DataFrame, *, seed: int) -> dict[str, pd.Series]:

@@ -84,7 +84,7 @@ def evaluate(judged: Judged, records: pd.DataFrame, thresholds: pd.DataFrame) ->
                 gap = here - there
                 if group == sizes.index[0]:
                     gap = intervals.Estimate(gap.value * np.nan, gap.without)
-                _add(table, f"{name}_gap", gap, gap.bounds(single=True), in_both)
+                _add(table, f"{name}_gap", gap, gap.bounds(single=True, least=-1, most=1), in_both)
             order = ["auroc", "sensitivity", "auroc_gap", "sensitivity_gap"]
             columns = [name + ending for name in order for ending in ("", "_low", "_high")]
             tables.append(table[[*table.columns[:6], *columns]])
@@ -114,8 +114,9 @@ def _add(
 ) -> None:
     """Add an estimate and its interval per finding, and the mean over the findings in both."""
     mean = estimate[in_both].mean()
+    least = -1 if name.endswith("_gap") else 0
     table[name] = np.append(estimate.value, mean.value)
     for ending, by_finding, of_mean in zip(
-        ("_low", "_high"), bounds, mean.bounds(single=False), strict=True
+        ("_low", "_high"), bounds, mean.bounds(single=False, least=least, most=1), strict=True
     ):
         table[name + ending] = np.append(by_finding, of_mean)

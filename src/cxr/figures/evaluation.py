@@ -17,10 +17,7 @@ from cxr.figures.panels import (
     series_legend,
 )
 from cxr.figures.style import INK, MUTED, PALETTE, label
-from cxr.findings import FINDINGS
-
-# What a row without an estimate says, unless its table has a remark.
-TOO_FEW = "too few patients"
+from cxr.findings import FINDINGS, TOO_FEW
 
 
 def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -312,9 +309,10 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
                 place,
                 symbol=SYMBOLS[place % 7] + suffix,
             )
-    first = next(iter(tables.values())).iloc[::-1]
-    for place in np.flatnonzero(first["auroc"].isna()):
-        _say(figure, place, f"{TOO_FEW}, or not scored")
+    unknown = pd.concat([t["auroc"].isna() for t in tables.values()], axis=1).all(axis=1)
+    remarks = next(iter(tables.values()))["remark"].iloc[::-1]
+    for place in np.flatnonzero(unknown[::-1]):
+        _say(figure, place, remarks.iloc[place])
     _finish_rows(figure, names[::-1], height=60)
     return figure
 

@@ -5,18 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from cxr.figures.calibration import decision_grid, operating_points, reliability_grid
-from cxr.figures.evaluation import (
-    adjudicated,
-    against_readings,
-    ladder,
-    precision_recall_grid,
-    predicted_versus_actual,
-    published,
-    ranked,
-    roc_grid,
-    subgroup_gaps,
-)
+from cxr.figures import calibration, evaluation
 
 
 def judged(results: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, go.Figure]:
@@ -27,34 +16,36 @@ def judged(results: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, go.Fi
     """
     auroc, names = results["auroc"], list(results["auroc"])
     drawings = {
-        "auroc": ranked(
+        "auroc": evaluation.ranked(
             auroc, title="AUROC by finding", axis="AUROC (0.5: no skill)", reference=0.5
         ),
-        "roc": roc_grid(results["roc"], auroc),
-        "auprc": ranked(
+        "roc": evaluation.roc_grid(results["roc"], auroc),
+        "auprc": evaluation.ranked(
             results["auprc"],
             "auprc",
             title="AUPRC by finding",
             axis="AUPRC",
             reference="prevalence",
         ),
-        "precision_recall": precision_recall_grid(results["precision_recall"], results["auprc"]),
-        "predicted_versus_actual": predicted_versus_actual(results["test_results"]),
-        "published": published(results["published"][names[0]]),
-        "subgroups": subgroup_gaps(results["subgroups"]),
+        "precision_recall": evaluation.precision_recall_grid(
+            results["precision_recall"], results["auprc"]
+        ),
+        "predicted_versus_actual": evaluation.predicted_versus_actual(results["test_results"]),
+        "published": evaluation.published(results["published"][names[0]]),
+        "subgroups": evaluation.subgroup_gaps(results["subgroups"]),
     }
     if "controls" in results:
-        drawings["controls"] = ladder(results["controls"])
+        drawings["controls"] = evaluation.ladder(results["controls"])
     if "net_benefit" in results:
-        drawings["decision_curves"] = decision_grid(results["net_benefit"])
+        drawings["decision_curves"] = calibration.decision_grid(results["net_benefit"])
     if "adjudicated" in results:
-        drawings["adjudicated"] = adjudicated(results["adjudicated"])
+        drawings["adjudicated"] = evaluation.adjudicated(results["adjudicated"])
     if "rsna" in results:
-        drawings["rsna"] = against_readings(results["rsna"])
+        drawings["rsna"] = evaluation.against_readings(results["rsna"])
     for name in names:
         curves = dict(list(results["reliability"][name].groupby("scores", sort=False)))
-        drawings[f"reliability_{name}"] = reliability_grid(curves, name)
+        drawings[f"reliability_{name}"] = calibration.reliability_grid(curves, name)
         if "operating_points" in results:
             table = results["operating_points"][name]
-            drawings[f"operating_points_{name}"] = operating_points(table, name)
+            drawings[f"operating_points_{name}"] = calibration.operating_points(table, name)
     return drawings

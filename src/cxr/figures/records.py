@@ -504,8 +504,8 @@ def label_noise(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         tables: group of films -> frame of `shortcuts.agreement`.
     """
     measures = {
-        "ppv": ("of NIH's labels confirmed", "confirmed", "labelled"),
-        "sensitivity": ("of the radiologists' in NIH's labels", "confirmed", "present"),
+        "mined_ppv": ("of NIH's labels confirmed", "confirmed", "labelled"),
+        "mined_sensitivity": ("of the radiologists' in NIH's labels", "confirmed", "present"),
     }
     figure = make_subplots(
         cols=2,

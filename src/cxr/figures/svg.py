@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cxr.figures.style import GRID, INK, MUTED, PALETTE, PAPER, label
-from cxr.findings import FINDINGS
+from cxr.findings import FINDINGS, TOO_FEW
 
 
 def roc(
@@ -142,7 +142,7 @@ _LINE = f'stroke="{GRID}"'
 def _value(row: pd.Series) -> str:
     """An AUROC with its interval, short."""
     if pd.isna(row["auroc"]):
-        return "too few patients"
+        return TOO_FEW
     if pd.isna(row["low"]):
         return f"{row['auroc']:.2f}"
     return f"{row['auroc']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
