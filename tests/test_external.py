@@ -109,7 +109,7 @@ def test_films_of_nihs_training_list_are_counted_and_the_rest_is_judged_beside(s
     text = " ".join(result.notes)
     assert "160 of the 240 judged films are on NIH's official training list" in text
     assert "the other 80 films, of NIH's official test list" in text
-    assert table(tmp_path, "auroc_official")["films"].iloc[-1] == 80
+    assert table(tmp_path, "official_auroc")["films"].iloc[-1] == 80
     assert table(tmp_path, "auroc")["films"].iloc[-1] == 240
 
 
@@ -123,7 +123,7 @@ def test_several_files_are_compared_on_the_films_that_all_of_them_score(study, t
     assert any("40 film(s) of someones are not in every file" in note for note in result.notes)
     differences = pd.read_csv(tmp_path / "evaluated/tables/comparison.csv")
     assert set(differences["model"]) == {"someones"} and len(differences) == 15
-    assert (tmp_path / "evaluated/figures/comparison_someones_anothers.html").exists()
+    assert (tmp_path / "evaluated/figures/comparison_someones_and_anothers.html").exists()
 
 
 def test_missing_findings_and_films_are_counted(study, tmp_path):
@@ -182,13 +182,39 @@ def test_an_earlier_evaluation_is_never_overwritten(study, tmp_path):
     assert (tmp_path / "evaluated/tables/auroc_someones.csv").read_bytes() == kept
 
 
-def test_two_files_of_one_name_are_refused(study, tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        study[2].to_csv(tmp_path / folder / "scores.csv", index=False)
-    paths = [tmp_path / "a/scores.csv", tmp_path / "b/scores.csv"]
-    with pytest.raises(InputError, match="2 files are called scores"):
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        (("a/scores.csv", "b/scores.csv"), "2 files are called scores"),
+        # Not every file system tells these apart.
+        (("a/Scores.csv", "b/scores.tsv"), "2 files are called Scores"),
+        (("a/.csv",), "no name that tables could be named after"),
+        (("a/..csv.gz",), "no name that tables could be named after"),
+    ],
+)
+def test_files_whose_tables_would_have_one_name_or_none_are_refused(study, tmp_path, names, words):
+    paths = [tmp_path / name for name in names]
+    with pytest.raises(InputError, match=words):
         external.evaluate(paths, study[0], tmp_path / "to", provenance="a test")
+
+
+def test_files_that_share_no_film_are_not_compared(study, tmp_path):
+    with pytest.raises(InputError, match="someones and anothers score no film in common"):
+        evaluate(study, study[2][:120], tmp_path, study[2][120:], split=False)
+    assert not (tmp_path / "evaluated").exists()
+
+
+def test_no_table_of_a_model_overwrites_one_of_another(study, tmp_path):
+    """Tables are named kind_model, so no kind may be another one and a model's beginning."""
+    records, _, scores = study
+    records = records.assign(patient_id=[*OFFICIAL_TEST_PATIENTS][:40] * 3 + [*range(120)])
+    for name in ("x", "official_x"):
+        scores.to_csv(tmp_path / f"{name}.csv", index=False)
+    paths = [tmp_path / "x.csv", tmp_path / "official_x.csv"]
+    external.evaluate(paths, records, tmp_path / "to", provenance="a test")
+    tables = [path.name for path in (tmp_path / "to/tables").iterdir()]
+    assert "official_auroc_official_x.csv" in tables
+    assert len(tables) == 1 + 2 * sum(name.endswith("_official_x.csv") for name in tables)
 
 
 def test_a_failure_while_writing_leaves_no_half_an_evaluation(study, tmp_path, monkeypatch):

@@ -77,6 +77,10 @@ def with_windows_lines(table, path):
     path.write_bytes(table.to_csv(index=False, lineterminator="\r\n").encode())
 
 
+def without_last_break(table, path):
+    path.write_text(table.to_csv(index=False)[:-1])
+
+
 def labels_twice(table, path):
     truth = (table[list(FINDINGS)] > 0.8).astype(int)
     csv(
@@ -132,6 +136,7 @@ JUDGED = [
     ("Parquet with the films as index", parquet_by_film, []),
     ("a byte order mark", with_bom, []),
     ("Windows line ends", with_windows_lines, []),
+    ("a last line that does not end", without_last_break, ["may be wrong"]),
     ("films in a folder", named(lambda f: "images/" + f), ["40 film name(s)", "images/"]),
     ("films in a Windows folder", named(lambda f: "C:\\nih\\" + f), ["40 film name(s)"]),
     ("films without .png", named(lambda f: f.str[:-4]), ["taken as '00000001_000.png'"]),

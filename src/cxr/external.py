@@ -75,12 +75,7 @@ def evaluate(
             same name, or the folder exists. Nothing is written then.
     """
     names = [name_of(path) for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{names.count(twice[0])} files are called {twice[0]}; rename them, since tables are "
-            "named after their files."
-        )
+    _refuse_names(paths, names)
     artifacts.refuse_existing(folder, "--to")
     files = {name: scorefile.read(path) for name, path in zip(names, paths, strict=True)}
     notes = [
@@ -118,7 +113,7 @@ def evaluate(
             differences = judge.differences(scores, cohort)
             artifacts.write_csv(unfinished / "tables/comparison.csv", judge.rounded(differences))
             for (model, other), pair in differences.groupby(["model", "other"], sort=False):
-                drawings[f"comparison_{model}_{other}"] = figures.differences(pair)
+                drawings[f"comparison_{model}_and_{other}"] = figures.differences(pair)
         for kind, drawing in drawings.items():
             figures.save(drawing, unfinished / "figures" / f"{kind}.html")
         for name in names:
@@ -148,6 +143,23 @@ def name_of(path: Path) -> str:
     return name
 
 
+def _refuse_names(paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse files whose tables would have no name, or the same one."""
+    for path, name in zip(paths, names, strict=True):
+        if not any(letter.isalnum() for letter in name):
+            raise InputError(f"{path} has no name that tables could be named after; rename it.")
+    # Some file systems do not tell a.csv from A.csv.
+    folded = [name.casefold() for name in names]
+    twice = next(
+        (name for name, same in zip(names, folded, strict=True) if folded.count(same) > 1), None
+    )
+    if twice is not None:
+        raise InputError(
+            f"{folded.count(twice.casefold())} files are called {twice}; rename them, since tables "
+            "are named after their files."
+        )
+
+
 def _cohort(
     files: Mapping[str, scorefile.ScoreFile],
     records: pd.DataFrame,
@@ -171,6 +183,11 @@ def _cohort(
         if unknown:
             notes.append(f"{unknown:,} film(s) of {name} are not in the records and left out.")
         shared = shared[shared.isin(index)]
+    if shared.empty and all(known.isin(index).any() for index in given.values()):
+        raise InputError(
+            f"{' and '.join(given)} score no film in common, so they cannot be compared; evaluate "
+            "them one by one."
+        )
     wanted = len(parts["test"])
     scored = {p: frame[frame.index.isin(shared)] for p, frame in parts.items() if p != "train"}
     narrowed = "" if split_name is None else f" of the test part of the split '{split_name}'"
@@ -223,13 +240,13 @@ def _add_official(
             "which most models were trained on; whether this one was is unknown here."
         )
     if trained and tested.any():
-        results["auroc_official"] = {
+        results["official_auroc"] = {
             name: evaluation.auroc_by_finding(
                 evaluation.Judged.of(cohort.test, frame.loc[cohort.test.index]).part(tested)
             )
             for name, frame in scores.items()
         }
-        for name, table in results["auroc_official"].items():
+        for name, table in results["official_auroc"].items():
             mean = table.iloc[-1]
             if pd.notna(mean["auroc"]):
                 notes.append(

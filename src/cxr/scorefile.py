@@ -79,7 +79,7 @@ def read(path: Path) -> ScoreFile:
             a number or outside 0 to 1.
     """
     path = Path(path)
-    table = _table(path)
+    table, whole = _table(path)
     film_column = _film_column(path, table)
     columns, notes = _columns(path, table.drop(columns=film_column))
     given = table[film_column].str.strip()
@@ -105,6 +105,11 @@ def read(path: Path) -> ScoreFile:
             f"'{films[films != given].iloc[0]}'."
         )
     scores = {f: _numbers(path, table[columns[f]], films) for f in FINDINGS if f in columns}
+    if not whole:
+        notes.append(
+            "The last line lacks its line break: if the file was cut, films are missing and the "
+            "last score may be wrong."
+        )
     commas = any((table[column].str.contains(",")).any() for column in columns.values())
     if commas:
         notes.append("Commas in numbers were read as decimal points.")
@@ -163,8 +168,8 @@ def suspicious(scores: pd.DataFrame, targets: pd.DataFrame, patients: pd.Series)
     return sentences
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """The file's rows as text, with its own column names."""
+def _table(path: Path) -> tuple[pd.DataFrame, bool]:
+    """The file's rows as text, with its own column names, and whether its last line ends."""
     try:
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):
@@ -176,7 +181,7 @@ def _table(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
     if content.startswith(b"PAR1"):
-        return _parquet(path, content)
+        return _parquet(path, content), True
     for beginning, what in _FOREIGN.items():
         if content.lstrip().startswith(beginning):
             raise InputError(f"{path} is {what}.")
@@ -186,7 +191,9 @@ def _table(path: Path) -> pd.DataFrame:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is no UTF-8 text; save the table as CSV in UTF-8.") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    whole = text.endswith("\n")
+    text = text.strip("\n")
     header, _, body = text.partition("\n")
     if not body.strip():
         raise InputError(f"{path} holds no film.")
@@ -206,7 +213,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is damaged ({reason}); mend the file.") from None
     names = table.iloc[0].str.strip().tolist()
     _refuse_repeated(path, names)
-    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1), whole
 
 
 def _parquet(path: Path, content: bytes) -> pd.DataFrame:
