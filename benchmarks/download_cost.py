@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from cxr import inventory, png, sources
 from cxr.config import PROJECT
+from cxr.fetch import catalogue, inventory
+from cxr.films import png
 
 SIZES = (1024, 512, 256, 224)
 LINKS = {"100 Mbit/s": 1e8, "1 Gbit/s": 1e9, "10 Gbit/s": 1e10}
@@ -43,13 +44,13 @@ def main() -> None:
     if not paths:
         sys.exit("This plan needs real originals in ../shared/nih/images1024 (or SHARED_DIR).")
     contents = [path.read_bytes() for path in paths]
-    archive = sum(source.bytes for source in sources.ARCHIVES)
+    archive = sum(source.bytes for source in catalogue.ARCHIVES)
     packed = gzip.compress(b"".join(contents), 6)
     stream = best(lambda blob: hashlib.md5(blob).digest(), [packed]) + best(
         lambda blob: gzip.GzipFile(fileobj=io.BytesIO(blob)).read(), [packed]
     )
     stream /= len(contents)
-    largest = sum(sorted((source.bytes for source in sources.ARCHIVES), reverse=True)[:PARALLEL])
+    largest = sum(sorted((source.bytes for source in catalogue.ARCHIVES), reverse=True)[:PARALLEL])
 
     print(f"From {len(contents)} originals, one core of {os.cpu_count()}.\n")
     print("| films at | a film | all films | disk at the peak | get a film | check a film |")
@@ -57,13 +58,13 @@ def main() -> None:
     times = []
     for size in SIZES:
         if size == 1024:
-            small, work, film_bytes = contents, stream, archive / sources.FILMS
+            small, work, film_bytes = contents, stream, archive / catalogue.FILMS
         else:
             small = [png.reduce(content, size) for content in contents]
             work = stream + best(lambda content, size=size: png.reduce(content, size), contents)
             film_bytes = sum(map(len, small)) / len(small)
         check = best(look, small)
-        films = film_bytes * sources.FILMS
+        films = film_bytes * catalogue.FILMS
         print(
             f"| {size} px | {film_bytes / 1e3:.0f} kB | {films / 1e9:.1f} GB | "
             f"{(films + largest) / 1e9:.1f} GB | {work * 1e3:.1f} ms | {check * 1e3:.1f} ms |",
@@ -72,7 +73,8 @@ def main() -> None:
         # Checksum, unpacking and reducing run beside the download; the check of all films
         # comes after it.
         totals = [
-            max(archive * 8 / link, sources.FILMS * work / cores) + sources.FILMS * check / cores
+            max(archive * 8 / link, catalogue.FILMS * work / cores)
+            + catalogue.FILMS * check / cores
             for link in LINKS.values()
             for cores in CORES
         ]

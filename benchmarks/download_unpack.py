@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr import png, unpack
 from cxr.config import PROJECT
+from cxr.fetch import unpack
+from cxr.films import png
 
 FILMS = 960
 REPEATS = 3

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from cxr import judge
-from cxr.evaluation import Judged
+from cxr.evaluation import judge
+from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
 
 # The official test list: 25,596 films of 2,797 patients, with these shares of positives.

@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 from accuracy import original
 
-from cxr import films, pipeline, png, training
 from cxr.config import PROJECT, load_config
+from cxr.films import film_cache, png
 from cxr.findings import FINDINGS
-from cxr.tensors import keras, tf
+from cxr.modelling import pipeline, training
+from cxr.modelling.tensors import keras, tf
 
 SHARED = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared")) / "nih"
 SIZE, BATCH, ROUNDS = 128, 32, 3
@@ -61,7 +62,7 @@ def pipeline_ours(count: int) -> float:
     """Films a second out of the shards, shuffled and augmented."""
     frame, paths = rows_of(SHARED / "images1024", count)
     with tempfile.TemporaryDirectory() as folder:
-        store = films.prepare(paths, Path(folder), size=SIZE)
+        store = film_cache.prepare(paths, Path(folder), size=SIZE)
         order = pipeline.Order(count, seed=0)
         batches = pipeline.batches(
             store,
@@ -105,7 +106,7 @@ def cache_ours(count: int) -> float:
     _, paths = rows_of(SHARED / "images1024", count)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        films.prepare(paths, Path(folder), size=SIZE)
+        film_cache.prepare(paths, Path(folder), size=SIZE)
         return count / (time.monotonic() - began)
 
 

@@ -12,16 +12,16 @@ import subprocess
 import sys
 import time
 
-from cxr import sources
+from cxr.fetch import catalogue
 
 LIMIT_SECONDS, LIMIT_MEGABYTES = 10, 600
 
 
 def ours(path: str) -> dict[str, float]:
-    from cxr import records, splits
+    from cxr.records import nih, splits
 
     clock = [time.perf_counter()]
-    frame, _ = records.read(path)
+    frame, _ = nih.read(path)
     clock.append(time.perf_counter())
     split = splits.make(frame, "patient")
     clock.append(time.perf_counter())
@@ -64,7 +64,7 @@ def measure(side: str, path: str) -> dict[str, float]:
 
 
 def main() -> None:
-    path = str(sources.small_file("records"))
+    path = str(catalogue.small_file("records"))
     rows = {side: measure(side, path) for side in ("ours", "original")}
     print(f"{'112,120 records':<22}{'ours':>10}{'original':>10}{'ratio':>8}")
     for name in rows["ours"]:

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr import films, models, pipeline, png, sources
 from cxr.config import PROFILES, PROJECT, Config, load_config
-from cxr.tensors import keras
+from cxr.fetch import catalogue
+from cxr.films import film_cache, png
+from cxr.modelling import models, pipeline
+from cxr.modelling.tensors import keras
 
 # The official split, which published results use: films in training and validation.
 TRAIN, VALIDATION = 75_708, 10_816
@@ -211,7 +213,7 @@ def tables() -> str:
         for (name, size), cost in costs.items()
     ]
     caches = [
-        [f"{size} px", f"{ms} ms", *(clock(sources.FILMS * ms / 1e3 / cores) for cores in CORES)]
+        [f"{size} px", f"{ms} ms", *(clock(catalogue.FILMS * ms / 1e3 / cores) for cores in CORES)]
         for size, ms in DECODE.items()
     ]
     names = [machine.name for machine in MACHINES]
@@ -228,16 +230,16 @@ def measure() -> None:
     """Print what FEED and DECODE should say on this machine."""
     shared = Path(os.environ.get("SHARED_DIR") or PROJECT.parent / "shared")
     originals = sorted((shared / "nih" / "images1024").glob("*.png"))
-    count, size = 4 * films.SHARD_FILMS, 224
+    count, size = 4 * film_cache.SHARD_FILMS, 224
     with tempfile.TemporaryDirectory() as folder:
         random = np.random.default_rng(0)
         shards = []
-        for number in range(count // films.SHARD_FILMS):
+        for number in range(count // film_cache.SHARD_FILMS):
             path = Path(folder) / f"{number}.npy"
-            shape = (films.SHARD_FILMS, size, size)
+            shape = (film_cache.SHARD_FILMS, size, size)
             np.save(path, random.integers(0, 256, shape, np.uint8), allow_pickle=False)
             shards.append(np.load(path, mmap_mode="r", allow_pickle=False))
-        store = films.Store([str(number) for number in range(count)], size, shards)
+        store = film_cache.Store([str(number) for number in range(count)], size, shards)
         feeds = []
         for epoch in range(3):
             batches = pipeline.batches(
@@ -263,7 +265,7 @@ def measure() -> None:
             for _ in range(3):
                 start = time.process_time()
                 for path in paths:
-                    films.read(path, size)
+                    film_cache.read(path, size)
                 rounds.append((time.process_time() - start) / len(paths))
             print(f"decode at {side} px: {min(rounds) * 1e3:.1f} ms a film")
 

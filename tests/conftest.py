@@ -7,8 +7,10 @@ import hypothesis
 import pandas as pd
 import pytest
 
-from cxr import records, shortcuts, sources, splits
 from cxr.config import PROJECT
+from cxr.evaluation import shortcuts
+from cxr.fetch import catalogue
+from cxr.records import nih, splits
 
 # A busy machine is no failure; what must be fast is measured in benchmarks/.
 hypothesis.settings.register_profile("cxr", deadline=None)
@@ -18,22 +20,22 @@ hypothesis.settings.load_profile("cxr")
 @pytest.fixture(scope="session")
 def records_path() -> Path:
     """NIH's real records, verified; fetched once and kept in `.cache`."""
-    return sources.small_file("records")
+    return catalogue.small_file("records")
 
 
 @pytest.fixture(scope="session")
 def real_records(records_path) -> pd.DataFrame:
-    return records.read(records_path)[0]
+    return nih.read(records_path)[0]
 
 
 @pytest.fixture(scope="session")
 def real_boxes() -> pd.DataFrame:
-    return records.read_boxes(sources.small_file("boxes"))
+    return nih.read_boxes(catalogue.small_file("boxes"))
 
 
 @pytest.fixture(scope="session")
 def real_adjudicated() -> pd.DataFrame:
-    return records.read_adjudicated(sources.small_file("adjudicated"))
+    return nih.read_adjudicated(catalogue.small_file("adjudicated"))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from cxr import findings, records
+from cxr import findings
 from cxr.findings import NO_FINDING
+from cxr.records import nih
 
 LABELS = (NO_FINDING, "Mass", "Mass|Nodule", "Effusion", "Hernia")
 
@@ -31,7 +32,7 @@ def people(films_per_patient, seed=0, first=1):
             "labels": labels,
         }
     )
-    return pd.concat([frame, findings.encode(labels)], axis=1).astype(records.TYPES)
+    return pd.concat([frame, findings.encode(labels)], axis=1).astype(nih.TYPES)
 
 
 def shared_patients(frame, split):

@@ -16,10 +16,10 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from cxr import sources, transfer
+from cxr.fetch import catalogue, http
 
 # As patient as the real thing, in a thousandth of the time.
-QUICK = transfer.Patience(
+QUICK = http.Patience(
     connect=2.0, read=0.5, tries=5, first_pause=0.001, longest_pause=0.01, longest_asked=2.0
 )
 
@@ -75,7 +75,7 @@ def archive(films: dict[str, bytes], address: str, number: int = 1) -> tuple:
     """An `Archive` at `address`, and its files by name: the original and a zip mirror."""
     original, mirror = films_tar(films), films_zip(films)
     name, copy = f"images_{number:02d}.tar.gz", f"images_{number:03d}.zip"
-    described = sources.Archive(
+    described = catalogue.Archive(
         name=name,
         url=f"{address}/{name}",
         bytes=len(original),

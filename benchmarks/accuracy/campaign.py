@@ -23,12 +23,16 @@ import numpy as np
 import original
 import pandas as pd
 
-from cxr import artifacts, films, intervals, models, records, training
+from cxr import artifacts
 from cxr.config import PROJECT, Config, load_config
-from cxr.evaluation import Judged
+from cxr.evaluation import intervals
+from cxr.evaluation.intervals import Estimate
+from cxr.evaluation.ranking import Judged
+from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.intervals import Estimate
-from cxr.tensors import keras
+from cxr.modelling import models, training
+from cxr.modelling.tensors import keras
+from cxr.records import nih
 
 SEED, FOLDS = 42, 2
 BLOCK = (1336, 3923)
@@ -163,7 +167,7 @@ def train_cell(
         return
     print(f"{cell.stage} {cell.size} px, {cell.name}, fold {fold + 1} of {FOLDS}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    store = films.prepare(
+    store = film_cache.prepare(
         {film: paths[film] for film in held_out["film"]}, RUNS / "cache", size=cell.size
     )
     if cell.model is None:
@@ -231,7 +235,7 @@ def train_cell(
 class _Mirrored:
     """A film store that swaps left and right."""
 
-    def __init__(self, store: films.Store):
+    def __init__(self, store: film_cache.Store):
         self.size, self.rows, self._store = store.size, store.rows, store
 
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -325,7 +329,7 @@ def main(chosen: list[str]) -> int:
         print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
         return 0
     paths = {path.name: path for path in sorted((shared / "nih" / "images128").glob("*.png"))}
-    frame, _ = records.read(shared / "nih" / "Data_Entry_2017_v2020.csv")
+    frame, _ = nih.read(shared / "nih" / "Data_Entry_2017_v2020.csv")
     frame = frame[frame["film"].isin(paths.keys())].reset_index(drop=True)
     config = load_config(
         {},

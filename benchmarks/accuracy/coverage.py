@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cxr import intervals
-from cxr.comparison import between
-from cxr.evaluation import Judged
+from cxr.evaluation import intervals
+from cxr.evaluation.comparison import between
+from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
 
 SEED, REPETITIONS = 42, 2000

@@ -15,9 +15,9 @@ import pandas as pd
 # The generator left the public interface in Keras 3, but still ships with it.
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from cxr import models
 from cxr.findings import FINDINGS
-from cxr.tensors import keras
+from cxr.modelling import models
+from cxr.modelling.tensors import keras
 
 # It planned 30 epochs and stopped at 16 or 17.
 EPOCHS = 17

@@ -15,21 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr import (
-    artifacts,
-    download,
-    explain,
-    judge,
-    localisation,
-    notebooks,
-    records,
-    rsna,
-    scoring,
-    splits,
-    training,
-)
-from cxr import results as kept
+from cxr import artifacts
 from cxr.config import PROJECT, load_config
+from cxr.evaluation import judge, localisation
+from cxr.fetch import download
+from cxr.modelling import explain, run_scores, training
+from cxr.publish import notebooks
+from cxr.publish import results as kept
+from cxr.records import nih, rsna, splits
 
 BLOCK = (1336, 3923)
 RESULTS = PROJECT / "presentation" / "results" / "images128"
@@ -43,7 +36,7 @@ def block(frame: pd.DataFrame) -> pd.DataFrame:
 
 def read_scores(folder: Path) -> pd.DataFrame:
     """A run's scores of validation and test films, with the film names as index."""
-    files = [scoring.read(folder / f"{part}_scores.csv") for part in ("validation", "test")]
+    files = [run_scores.read(folder / f"{part}_scores.csv") for part in ("validation", "test")]
     return pd.concat(files).set_index("film").drop(columns="patient_id")
 
 
@@ -108,7 +101,7 @@ def main() -> int:
         test=scored["test"][scored["test"].index.isin(known)],
         validation=scored["validation"][scored["validation"].index.isin(known)],
         train=scored["train"],
-        agreed=records.read_adjudicated(config.data / "adjudicated.csv"),
+        agreed=nih.read_adjudicated(config.data / "adjudicated.csv"),
         readings=rsna.read(config.rsna),
     )
     for old in (*RESULTS.glob("*.csv"), RESULTS / "summary.json"):

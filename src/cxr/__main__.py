@@ -121,7 +121,7 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from cxr import notebooks
+    from cxr.publish import notebooks
 
     config = load_config(profile=options.profile)
     names = notebooks.stages(options.first, options.last)
@@ -143,18 +143,21 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _preflight(options: argparse.Namespace) -> int:
-    from cxr import training
+    from cxr.modelling import training
 
     print(training.preflight(load_config(profile=options.profile)), flush=True)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from cxr import artifacts, external, notebooks, records, rsna, selection, sources, splits
+    from cxr import artifacts
+    from cxr.fetch import catalogue, selection
+    from cxr.publish import foreign_scores, notebooks
+    from cxr.records import nih, rsna, splits
 
     config = load_config()
-    path = options.records or config.records or sources.small_file("records")
-    frame, _ = records.read(path)
+    path = options.records or config.records or catalogue.small_file("records")
+    frame, _ = nih.read(path)
     split = None
     if options.split:
         split = splits.make(
@@ -168,11 +171,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.films:
         films = selection.listed(options.films, sorted(frame["film"]), setting="--films")
     try:
-        agreed = records.read_adjudicated(sources.small_file("adjudicated"))
+        agreed = nih.read_adjudicated(catalogue.small_file("adjudicated"))
     except InputError:
         agreed = None
-    names = "-and-".join(map(external.name_of, options.scores))
-    evaluated = external.evaluate(
+    names = "-and-".join(map(foreign_scores.name_of, options.scores))
+    evaluated = foreign_scores.evaluate(
         options.scores,
         frame,
         options.to or PROJECT / "presentation" / "evaluations" / names,
@@ -188,7 +191,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from cxr import predict
+    from cxr.modelling import predict
 
     config = load_config(profile=options.profile)
     name, why = (options.run, "named by --run") if options.run else predict.choose(config.runs)
@@ -200,19 +203,20 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _site(options: argparse.Namespace) -> int:
-    from cxr import site
+    from cxr.publish import site
 
     print(f"Open {site.write(load_config(profile=options.profile))} in a browser.")
     return 0
 
 
 def _deck(options: argparse.Namespace) -> int:
-    from cxr import deck, results, sources
+    from cxr.fetch import catalogue
+    from cxr.publish import deck, results
 
     config = load_config(profile=options.profile)
     if options.results is not None:
         found, path = results.of_folder(options.results), options.results / "deck.html"
-        known = deck.read_facts(sources.small_file("records"))
+        known = deck.read_facts(catalogue.small_file("records"))
     else:
         found, path = results.of_profile(config), config.presentation / "deck.html"
         known = deck.read_facts(
@@ -226,10 +230,11 @@ def _deck(options: argparse.Namespace) -> int:
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from cxr import deck, readme, results, sources
+    from cxr.fetch import catalogue
+    from cxr.publish import deck, readme, results
 
     found = results.of_folder(PROJECT / "presentation" / "results" / "images128")
-    known = deck.read_facts(sources.small_file("records"))
+    known = deck.read_facts(catalogue.small_file("records"))
     for written in (
         *readme.write(found, PROJECT / "README.md"),
         *deck.write(found, known, found.folder / "deck.html", light=True),
@@ -241,7 +246,7 @@ def _readme(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     import tempfile
 
-    from cxr import notebooks
+    from cxr.publish import notebooks
 
     # A root of its own, made and removed: what a reader sees was all done in this run.
     with tempfile.TemporaryDirectory() as root:

@@ -61,7 +61,7 @@ def operating_points(table: pd.DataFrame, name: str) -> go.Figure:
     """Sensitivity, specificity and PPV of every finding at the thresholds of each rule.
 
     Args:
-        table: as `operating.apply` returns it.
+        table: as `thresholding.apply` returns it.
         name: the model's.
     """
     rates = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV"}
@@ -114,7 +114,7 @@ def decision_grid(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Net benefit per finding: each model, beside flagging all films (grey) or none (0).
 
     Args:
-        curves: model name -> frame of `operating.net_benefit`.
+        curves: model name -> frame of `thresholding.net_benefit`.
     """
     figure = finding_grid()
     for place, finding in enumerate(FINDINGS):

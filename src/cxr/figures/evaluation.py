@@ -24,8 +24,8 @@ def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFram
     """One small ROC plot per finding, all models in each.
 
     Args:
-        curves: model name -> frame of `evaluation.roc_curves`.
-        auroc: model name -> frame of `evaluation.auroc_by_finding`; same names.
+        curves: model name -> frame of `ranking.roc_curves`.
+        auroc: model name -> frame of `ranking.auroc_by_finding`; same names.
     """
     figure = _curve_grid(
         curves,
@@ -47,8 +47,8 @@ def precision_recall_grid(
     """One small precision-recall plot per finding, all models in each.
 
     Args:
-        curves: model name -> frame of `evaluation.precision_recall_curves`.
-        auprc: model name -> frame of `evaluation.auprc_by_finding`; same names.
+        curves: model name -> frame of `ranking.precision_recall_curves`.
+        auprc: model name -> frame of `ranking.auprc_by_finding`; same names.
     """
     figure = _curve_grid(
         curves,
@@ -321,7 +321,7 @@ def predicted_versus_actual(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """How often each finding was labelled, beside the mean score of each model.
 
     Args:
-        tables: model name -> frame of `evaluation.predicted_versus_actual`.
+        tables: model name -> frame of `ranking.predicted_versus_actual`.
     """
     first = next(iter(tables.values())).sort_values("dx")
     names = [label(finding) for finding in first["label"]]

@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cxr import films
 from cxr.figures.panels import SYMBOLS, entitle
 from cxr.figures.style import MUTED, PALETTE, label
+from cxr.films import film_cache
 
 # Side of a film in a gallery, in pixels: enough to see, small enough for a notebook.
 _SIDE = 160
@@ -187,7 +187,7 @@ def _painted(file: Path, heatmap: np.ndarray | None) -> str:
     """A film as a data URI, JPEG, with its heatmap blended in."""
     with Image.open(file) as film:
         side = min(_SIDE, *film.size)
-    picture = films.read(file, side)
+    picture = film_cache.read(file, side)
     grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     if heatmap is not None:
         spread = Image.fromarray(heatmap.astype(np.float32))

@@ -19,8 +19,8 @@ def roc(
     """ROC curve of each finding with AUROC and interval, as an SVG for a wide page.
 
     Args:
-        curves: run -> frame of `evaluation.roc_curves`.
-        tables: run -> frame of `evaluation.auroc_by_finding`; same runs.
+        curves: run -> frame of `ranking.roc_curves`.
+        tables: run -> frame of `ranking.auroc_by_finding`; same runs.
         title, note: above and below the picture.
 
     Returns:
@@ -83,7 +83,7 @@ def intervals(tables: Mapping[str, pd.DataFrame], title: str, note: str) -> str:
     """AUROC of each finding with its interval, as an SVG for a phone: one row a finding.
 
     Args:
-        tables: run -> frame with finding, auroc, low, high, as `evaluation.auroc_by_finding`.
+        tables: run -> frame with finding, auroc, low, high, as `ranking.auroc_by_finding`.
         title, note: above and below the picture; the note's lines are broken here.
 
     Returns:

@@ -1,0 +1,152 @@
+"""Thresholds chosen on validation films, and what they do on test films."""
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+from cxr.evaluation import intervals
+from cxr.evaluation.ranking import Judged
+from cxr.findings import FINDINGS
+
+# How a threshold is chosen; the first is the one that pages show where they show only one.
+RULES = ("Youden", "sensitivity 0.90", "specificity 0.90")
+
+# Probabilities at which somebody might want to act.
+DECISIONS = np.round(np.r_[0.005, np.arange(0.01, 0.51, 0.01)], 3)
+
+_COUNTS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+
+
+def choose(tuning: Judged) -> pd.DataFrame:
+    """Choose a threshold per finding and rule; a film is flagged at or above it.
+
+    "Youden" maximises sensitivity + specificity - 1 (Youden, Cancer 1950), "sensitivity
+    0.90" is the highest threshold that still finds 90 % of the positives, "specificity
+    0.90" the lowest that still leaves 90 % of the negatives alone.
+
+    Args:
+        tuning: the validation films, with the probabilities that pages show.
+
+    Returns:
+        Columns finding, rule, threshold; NaN for findings with a remark.
+    """
+    rows = []
+    for finding in FINDINGS:
+        if finding not in tuning.findings:
+            rows += [(finding, rule, np.nan) for rule in RULES]
+            continue
+        false_positive_rate, sensitivity, threshold = metrics.roc_curve(
+            tuning.targets[finding], tuning.scores[finding], drop_intermediate=False
+        )
+        # The curve starts above all scores, at infinity, which no file format likes.
+        threshold[0] = np.nextafter(tuning.scores[finding].max(), np.inf)
+        # Thresholds fall along the curve, so both rates rise: the first point that reaches
+        # a sensitivity has the highest threshold, the last that keeps a specificity the
+        # lowest. The slack lets 9 of 10 count as 0.90.
+        chosen = (
+            np.argmax(sensitivity - false_positive_rate),
+            np.argmax(sensitivity >= 0.90 - 1e-12),
+            np.flatnonzero(false_positive_rate <= 0.10 + 1e-12)[-1],
+        )
+        rows += [(finding, rule, threshold[at]) for rule, at in zip(RULES, chosen, strict=True)]
+    return pd.DataFrame(rows, columns=["finding", "rule", "threshold"])
+
+
+def apply(judged: Judged, thresholds: pd.DataFrame) -> pd.DataFrame:
+    """What the thresholds do on test films, with patient-level 95 % intervals.
+
+    Args:
+        judged: the test films, scored on the thresholds' scale.
+        thresholds: as `choose` returns them.
+
+    Returns:
+        The thresholds' columns, the confusion counts, and sensitivity, specificity, ppv,
+        npv and flagged_per_1000, each with `_low` and `_high`. A rate of films of too few
+        patients is NaN; so is every number where there is no threshold or no score.
+    """
+    table = thresholds.reset_index(drop=True)
+    known = table["threshold"].notna() & table["finding"].isin(judged.scores.columns)
+    rows = table[known]
+    flagged = judged.scores[rows["finding"]].to_numpy() >= rows["threshold"].to_numpy()
+    positive = judged.targets[rows["finding"]].to_numpy() == 1
+    counts = (flagged & positive, flagged & ~positive, ~flagged & positive, ~flagged & ~positive)
+    for name, films in zip(_COUNTS, counts, strict=True):
+        table[name] = pd.Series(films.sum(axis=0), index=rows.index, dtype="Int64")
+    for name, hit, counted in (
+        ("sensitivity", flagged, positive),
+        ("specificity", ~flagged, ~positive),
+        ("ppv", positive, flagged),
+        ("npv", ~positive, ~flagged),
+        ("flagged_per_1000", flagged, np.ones_like(flagged)),
+    ):
+        scale = 1000 if name == "flagged_per_1000" else 1
+        rates = intervals.rates(hit, counted, judged.codes)
+        for ending, values in zip(("", "_low", "_high"), rates, strict=True):
+            table[name + ending] = pd.Series(scale * values, index=rows.index)
+    return table
+
+
+def outcomes(
+    target: pd.Series, score: pd.Series, threshold: float, *, films: int = 6
+) -> pd.DataFrame:
+    """The most telling films of each outcome at a threshold, for a gallery.
+
+    Args:
+        target, score: of one finding, with film names as index.
+        threshold: films at or above it are flagged.
+        films: of each outcome, at most.
+
+    Returns:
+        Columns outcome ("hit", "miss", "false alarm", "correctly left alone"), film, score;
+        hits and false alarms with the highest scores first, the others with the lowest.
+    """
+    flagged, positive = score >= threshold, target == 1
+    kinds = {
+        "hit": (flagged & positive, False),
+        "miss": (~flagged & positive, True),
+        "false alarm": (flagged & ~positive, False),
+        "correctly left alone": (~flagged & ~positive, True),
+    }
+    chosen = [
+        pd.DataFrame(
+            {"outcome": kind, "score": score[rows].sort_values(ascending=rising).head(films)}
+        )
+        for kind, (rows, rising) in kinds.items()
+    ]
+    table = pd.concat(chosen).rename_axis("film").reset_index()
+    return table[["outcome", "film", "score"]]
+
+
+def net_benefit(judged: Judged) -> pd.DataFrame:
+    """Decision curves: what flagging by the model is worth, beside flagging all or none.
+
+    Net benefit counts a true positive as 1 and a false positive as the odds of the
+    probability at which one would act (Vickers and Elkin, Med Decis Making 2006). It takes
+    the scores at their word, so give it recalibrated probabilities.
+
+    Returns:
+        Columns finding, probability (at which one acts), net_benefit, flag_all; flagging
+        none is worth 0. Findings with a remark have no rows.
+    """
+    curves = []
+    odds = DECISIONS / (1 - DECISIONS)
+    for finding in judged.findings:
+        positive = judged.targets[finding].to_numpy() == 1
+        values = judged.scores[finding].to_numpy()
+        flagged_positive, flagged_negative = (
+            len(part) - np.searchsorted(part, DECISIONS, side="left")
+            for part in (np.sort(values[positive]), np.sort(values[~positive]))
+        )
+        prevalence = positive.mean()
+        curves.append(
+            pd.DataFrame(
+                {
+                    "finding": finding,
+                    "probability": DECISIONS,
+                    "net_benefit": (flagged_positive - odds * flagged_negative) / len(values),
+                    "flag_all": prevalence - odds * (1 - prevalence),
+                }
+            )
+        )
+    columns = ["finding", "probability", "net_benefit", "flag_all"]
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)

@@ -1,0 +1,1 @@
+"""Stage 000: what exists where, and how it comes onto the disk whole."""

@@ -1,0 +1,465 @@
+"""Stage 000: records and films into `data/`, whole, once, on a small disk."""
+
+import concurrent.futures
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import threading
+import urllib.parse
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cxr import artifacts, progress
+from cxr.config import Config
+from cxr.errors import InputError
+from cxr.fetch import catalogue, http, inventory, remote_zip, unpack
+from cxr.fetch.manifest import Manifest, locked, settings
+from cxr.records import nih
+
+# The names that later stages read.
+SMALL_FILES = {
+    "records": "records.csv",
+    "boxes": "boxes.csv",
+    "adjudicated": "adjudicated.csv",
+    "train_val_list": "train_val_list.txt",
+    "test_list": "test_list.txt",
+}
+
+_BY_CRC = {"verified": "CRC-32 of each film"}
+
+_TAR_GZ, _ZIP = b"\x1f\x8b", b"PK"
+
+# Bytes per pixel of a reduced film: 0.50 at 256 px, somewhat more at smaller sizes.
+_BYTES_PER_PIXEL = 0.6
+
+# Disks hand out space in blocks of 4 kB.
+_BLOCK = 4096
+
+
+def small_files(config: Config) -> pd.DataFrame:
+    """Fetch records, boxes and lists into `data/`; the first thing that a run does.
+
+    Returns:
+        A table: file, source, bytes, sha256 (its first 12 digits). A file that no source
+        gave is in it, with the reason; only the records are indispensable.
+
+    Raises:
+        InputError: if there are no records, or `data/` was made with other settings.
+    """
+    if config.records is not None:
+        # Before anything is written: records at fault leave no trace.
+        nih.read(config.records)
+    rows = []
+    with locked(config.data):
+        manifest = Manifest(config.data, settings(config))
+        for name, file in SMALL_FILES.items():
+            path = config.data / file
+            known = manifest.entry("files", file)
+            if not path.is_file() or artifacts.sha256(path) != known.get("sha256"):
+                try:
+                    known = _small_file(name, path, config.records if name == "records" else None)
+                except InputError as error:
+                    if name == "records":
+                        raise
+                    known = {"source": f"absent: {error}", "bytes": 0, "sha256": ""}
+                else:
+                    manifest.note("files", file, **known)
+            rows.append({"file": file} | known)
+    table = pd.DataFrame(rows)[["file", "source", "bytes", "sha256"]]
+    return table.assign(sha256=table["sha256"].str[:12])
+
+
+def _small_file(name: str, path: Path, given: Path | None) -> dict:
+    """Put one small file at `path`; what the manifest says about it."""
+    source, time = "put there by hand", artifacts.now()
+    if given is not None:
+        content, source = given.read_bytes(), str(given)
+        if content.startswith(_TAR_GZ):
+            content = gzip.decompress(content)
+    elif _is_right(name, path):
+        content = path.read_bytes()
+    else:
+        fetched = catalogue.fetch_small(name)
+        content, source, time = fetched.path.read_bytes(), fetched.source, fetched.time
+    with artifacts.atomic(path) as temporary:
+        temporary.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"source": source, "bytes": len(content), "sha256": digest, "time": time}
+
+
+def _is_right(name: str, path: Path) -> bool:
+    """Whether a file that the manifest does not know has the content that it should."""
+    try:
+        catalogue.verify_small(name, path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def films(
+    config: Config,
+    archives: Sequence[catalogue.Archive],
+    wanted: Sequence[str],
+    *,
+    patience: http.Patience | None = None,
+) -> pd.DataFrame:
+    """Fetch the films that are wanted and not there yet.
+
+    Each archive is downloaded, verified, unpacked and removed before the next one needs the
+    room; `config.parallel` of them at a time. A sample of real films is read out of the
+    mirrors' zip archives instead, without fetching these. Called again after whatever
+    interruption, it goes on.
+
+    Args:
+        archives: where the films are; empty for the user's own films.
+        wanted: names of the films.
+        patience: with the servers.
+
+    Returns:
+        A table, one row an archive: archive, films, bytes, source, verified, state.
+
+    Raises:
+        InputError: if the disk is too small or cannot be written, or if no source serves
+            some archive; the others are there by then.
+    """
+    with locked(config.data):
+        return _Stage(config, archives, wanted, patience).run()
+
+
+def take_inventory(config: Config, wanted: Sequence[str]) -> pd.DataFrame:
+    """Check all films against the records; see `inventory.take`."""
+    with locked(config.data):
+        manifest = Manifest(config.data, settings(config))
+        return inventory.take(
+            _folder(config),
+            config.data,
+            wanted,
+            drawn=config.phantoms,
+            refused=manifest.refused(),
+        )
+
+
+def available(config: Config, *, size: int | None = None) -> dict[str, Path]:
+    """The films that later stages can use: name -> path, sorted by name.
+
+    Args:
+        size: side in pixels that each film must at least have.
+
+    Raises:
+        InputError: if stage 000 has not checked these films, they are not there, or most
+            are smaller than `size`.
+    """
+    return inventory.available(_folder(config), config.data, size=size)
+
+
+def left_out(config: Config, *, size: int | None = None) -> dict[str, str]:
+    """The films on the disk that later stages do not use: name -> reason."""
+    return inventory.left_out(_folder(config), config.data, size=size)
+
+
+def stored_size(config: Config) -> int:
+    """Side in pixels that most of the films have."""
+    return inventory.read(_folder(config), config.data)["side"]
+
+
+def _folder(config: Config) -> Path:
+    """The user's films, or all that lie below `data/`: also in Kaggle's nested folders."""
+    return config.images or config.data
+
+
+class _Stage:
+    """One run of stage 000: what is missing, and the means to get it."""
+
+    def __init__(self, config: Config, archives, wanted, patience):
+        self.config, self.patience = config, patience
+        self.manifest = Manifest(config.data, settings(config))
+        self.folder = config.data / "archives"
+        self.stop = threading.Event()
+        # A sample of real films is read out of remote archives, film by film.
+        self.by_film = config.sample is not None and not config.phantoms
+        self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
+        # What an archive was found not to hold, or not whole, would not come a second time.
+        there = inventory.find(config.data).keys() | self.manifest.refused().keys()
+        self.missing = {archive: films - there for archive, films in self.wanted.items()}
+
+    def run(self) -> pd.DataFrame:
+        """Get what is missing, several archives at a time; one row for each."""
+        todo = [archive for archive, missing in self.missing.items() if missing]
+        rows = {}
+        for archive, films in self.wanted.items():
+            if films and archive not in todo:
+                self._remove(archive)
+                rows[archive.name] = {"films": len(films), "state": "was there"}
+                rows[archive.name] |= _brief(self.manifest.entry("archives", archive.name))
+        if todo:
+            self._check_space(todo)
+            self._work(todo, rows)
+        shutil.rmtree(self.config.data / ".unpacking", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            # Empty, unless archives are kept.
+            self.folder.rmdir()
+        columns = ["archive", "films", "bytes", "source", "verified", "state"]
+        table = [{"archive": name, **rows[name]} for name in sorted(rows)]
+        return pd.DataFrame(table, columns=columns).astype({"films": "Int64", "bytes": "Int64"})
+
+    def _work(self, todo: Sequence[catalogue.Archive], rows: dict[str, dict]) -> None:
+        """Get the films of `todo`; adds a row for each archive."""
+        failures: dict[str, str] = {}
+        with (
+            progress.Bars() as self.bars,
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as self.pool,
+            concurrent.futures.ThreadPoolExecutor(self.config.parallel) as workers,
+        ):
+            self.total = self._add_bar("all archives", todo)
+            self.bar = {archive: self._add_bar(archive.name, [archive]) for archive in todo}
+            jobs = {workers.submit(self._get, archive): archive for archive in todo}
+            try:
+                for job in concurrent.futures.as_completed(jobs):
+                    try:
+                        rows[jobs[job].name] = job.result()
+                    except http.TransferError as error:
+                        failures[jobs[job].name] = str(error)
+            except BaseException:
+                # An interrupt, or a disk that is full: the others end, what arrived is kept.
+                self.stop.set()
+                workers.shutdown(cancel_futures=True)
+                raise
+        if failures:
+            first, *others = sorted(failures)
+            also = f"; also {', '.join(others)}" if others else ""
+            raise InputError(
+                f"{len(failures)} of {len(todo)} archives could not be had: {first} "
+                f"({failures[first]}){also}. Run 000 again later: it resumes. Or download them "
+                f"by hand from {catalogue.HOME_PAGE} into {self.folder}."
+            )
+
+    def _add_bar(self, label: str, archives: Sequence[catalogue.Archive]) -> progress.Bar:
+        if self.by_film:
+            films = sum(len(self.missing[archive]) for archive in archives)
+            return self.bars.add(label, total=films, unit="films")
+        return self.bars.add(label, total=sum(archive.bytes for archive in archives), unit="B")
+
+    def _get(self, archive: catalogue.Archive) -> dict:
+        """Films of one archive onto the disk; what the manifest says about it."""
+        bar = self.bar[archive]
+        bar.restart()
+
+        def advance(amount: int, *, reused: bool = False) -> None:
+            bar.advance(amount, reused=reused)
+            self.total.advance(amount, reused=reused)
+
+        if not self.by_film:
+            facts = self._fetch_archive(archive, bar, advance)
+        else:
+            facts = self._read_films(archive, bar, advance)
+        bar.finish("done")
+        facts |= {
+            "films": len(self.wanted[archive]) - len(facts["refused"]),
+            "time": artifacts.now(),
+        }
+        self.manifest.note("archives", archive.name, **facts)
+        return _brief(facts) | {"state": "fetched"}
+
+    def _fetch_archive(self, archive: catalogue.Archive, bar: progress.Bar, advance) -> dict:
+        """Download, verify, unpack and remove one archive."""
+        failures: list[str] = []
+        for path, facts in self._copies(archive, bar, advance, failures):
+            unpacked = 0
+
+            def count(films: int, *, reused: bool = False, bar=bar) -> None:
+                nonlocal unpacked
+                unpacked += films
+                bar.say(f"unpacking {unpacked:,} of {len(self.missing[archive]):,} films")
+
+            # Noted before the films are in place: then their source is known in any case.
+            refused = self.manifest.entry("archives", archive.name).get("refused", {})
+            self.manifest.note("archives", archive.name, **facts, refused=refused)
+            try:
+                found = unpack.unpack(
+                    path,
+                    self.config.data / "images",
+                    scratch=self.config.data / ".unpacking" / archive.name,
+                    pool=self.pool,
+                    wanted=self.missing[archive],
+                    size=self.config.store_size,
+                    advance=count,
+                    stop=self.stop,
+                )
+            except unpack.DamagedArchive as error:
+                failures.append(f"{facts['source']}: {error}")
+                path.unlink()
+                continue
+            # The films must be on the disk before what they came from goes.
+            os.sync()
+            self._remove(archive)
+            absent = self.missing[archive] - set(found.films) - found.refused.keys()
+            refused |= found.refused | dict.fromkeys(absent, "not in its archive")
+            return facts | {"refused": refused}
+        raise http.TransferError("; ".join(failures))
+
+    def _remove(self, archive: catalogue.Archive) -> None:
+        """Remove an archive whose films are there, and what is left of tries to get it."""
+        if self.config.keep_archives or self.by_film:
+            return
+        for name in _names(archive):
+            for ending in ("", ".part", ".part.json"):
+                (self.folder / (name + ending)).unlink(missing_ok=True)
+
+    def _copies(self, archive: catalogue.Archive, bar, advance, failures: list[str]) -> Iterator:
+        """Whole copies of an archive: from this disk, from NIH, from the mirrors."""
+        path, arrived = self.folder / archive.name, {True: 0, False: 0}
+
+        def count(amount: int, *, reused: bool = False) -> None:
+            arrived[reused] += amount
+            advance(amount, reused=reused)
+
+        def uncount() -> None:
+            for reused, amount in arrived.items():
+                advance(-amount, reused=reused)
+            arrived.update({True: 0, False: 0})
+
+        by_md5 = {"md5": archive.md5, "verified": "MD5"}
+        if path.exists():
+            bar.say("verifying")
+            if _md5(path, count) == archive.md5:
+                yield path, {"source": str(path), "bytes": archive.bytes} | by_md5
+            elif path.stat().st_size < archive.bytes and not _part(path).exists():
+                # Perhaps a download by other means that was cut off: its MD5 will tell.
+                path.replace(_part(path))
+            else:
+                failures.append(f"{path}: its MD5 is not {archive.md5}")
+            uncount()
+        for place in (path.with_name(name) for name in _names(archive)[1:]):
+            if place.exists() and zipfile.is_zipfile(place):
+                yield place, {"source": str(place), "bytes": place.stat().st_size} | _BY_CRC
+        if self.by_film:
+            return
+        original = {"size": archive.bytes, "md5": archive.md5, "begins": _TAR_GZ}
+        served = [(archive.url, path, original, by_md5, 1)]
+        for mirror in archive.mirrors:
+            # A zip's own checksum is unknown: a damaged one shows when it is unpacked. Then
+            # it is fetched once more.
+            place = path.with_name(mirror.rpartition("/")[2])
+            served.append((mirror, place, {"begins": _ZIP}, _BY_CRC, 2))
+        for url, place, expected, verified, tries in served:
+            bar.say(url.split("/")[2])
+            try:
+                for _ in range(tries):
+                    http.download(
+                        url,
+                        place,
+                        **expected,
+                        advance=count,
+                        patience=self.patience,
+                        stop=self.stop,
+                    )
+                    yield place, {"source": url, "bytes": place.stat().st_size} | verified
+                    uncount()
+            except http.TransferError as error:
+                failures.append(f"{url}: {error}")
+                uncount()
+
+    def _read_films(self, archive: catalogue.Archive, bar: progress.Bar, advance) -> dict:
+        """Single films out of one archive: from this disk if it lies there, or its mirrors."""
+        if any((self.folder / name).exists() for name in _names(archive)):
+            with contextlib.suppress(http.TransferError):
+                # Bytes of an archive are not what this bar counts.
+                return self._fetch_archive(archive, bar, lambda amount, reused=False: None)
+        failures, read, left = [], 0, set(self.missing[archive])
+        refused = self.manifest.entry("archives", archive.name).get("refused", {})
+        scratch, images = (
+            self.config.data / ".unpacking" / archive.name,
+            self.config.data / "images",
+        )
+        with http.writable(images):
+            scratch.mkdir(parents=True, exist_ok=True)
+            images.mkdir(parents=True, exist_ok=True)
+            for mirror in archive.mirrors:
+                try:
+                    with http.Connection(self.patience, self.stop) as connection:
+                        packed = remote_zip.RemoteZip(mirror, connection)
+                        for film, content in packed.read(left & packed.films):
+                            read += len(content)
+                            left.discard(film)
+                            advance(1)
+                            try:
+                                unpack.store(content, scratch / film, self.config.store_size)
+                            except ValueError as error:
+                                refused[film] = str(error)
+                            else:
+                                (scratch / film).replace(images / film)
+                except http.TransferError as error:
+                    failures.append(f"{mirror}: {error}")
+                    continue
+                refused |= dict.fromkeys(left, "not in its archive")
+                return {"source": mirror, "bytes": read, "refused": refused} | _BY_CRC
+        raise http.TransferError("; ".join(failures) or "it has no mirror that serves films")
+
+    def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int]:
+        """Bytes of disk that the films take, and the archives that lie there at one time."""
+        films = sum(len(self.missing[archive]) * self._film_bytes(archive) for archive in todo)
+        archives = sorted((self._still_to_come(archive) for archive in todo), reverse=True)
+        if self.by_film:
+            return films, 0
+        at_once = len(archives) if self.config.keep_archives else self.config.parallel
+        return films, sum(archives[:at_once])
+
+    def _check_space(self, todo: Sequence[catalogue.Archive]) -> None:
+        """Refuse to start what the disk cannot hold.
+
+        Raises:
+            InputError: with the bytes needed and free.
+        """
+        films, archives = self.space(todo)
+        free = shutil.disk_usage(self.config.data).free
+        if films + archives > free:
+            raise InputError(
+                f"{self.config.data} needs {progress.quantity(films + archives, 'B')} of disk "
+                f"space ({progress.quantity(films, 'B')} for films, "
+                f"{progress.quantity(archives, 'B')} for archives on their way), but "
+                f"{progress.quantity(free, 'B')} are free. Make room, choose another disk with "
+                "CXR_ROOT, or ask for less with CXR_STORE_SIZE=256, CXR_PARALLEL=1 or CXR_SAMPLE."
+            )
+
+    def _film_bytes(self, archive: catalogue.Archive) -> int:
+        """Bytes that one of its films takes on the disk, about."""
+        packed = archive.bytes // archive.films
+        size = self.config.store_size
+        return _BLOCK // 2 + (
+            packed if size is None else min(packed, int(size**2 * _BYTES_PER_PIXEL))
+        )
+
+    def _still_to_come(self, archive: catalogue.Archive) -> int:
+        path = self.folder / archive.name
+        there = sum(place.stat().st_size for place in (path, _part(path)) if place.exists())
+        return max(archive.bytes - there, 0)
+
+
+def _brief(facts: dict) -> dict:
+    """Facts about an archive with its server's name only; the manifest has the address."""
+    host = urllib.parse.urlsplit(facts.get("source", "")).hostname
+    return facts | ({"source": host} if host else {})
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _names(archive: catalogue.Archive) -> list[str]:
+    """What an archive is called on the disk, whichever source it came from."""
+    return [archive.name, *(mirror.rpartition("/")[2] for mirror in archive.mirrors)]
+
+
+def _md5(path: Path, advance) -> str:
+    """MD5 of a file, counting its bytes as there already."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(http.CHUNK):
+            digest.update(chunk)
+            advance(len(chunk), reused=True)
+    return digest.hexdigest()

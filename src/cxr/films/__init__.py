@@ -1,0 +1,1 @@
+"""Films as pixels: PNG files, and the cache that models read."""

@@ -1,0 +1,1 @@
+"""Stage 200: everything with tensors: networks, training, scores, heatmaps."""

@@ -1,0 +1,239 @@
+"""What models make of a film: heatmaps for a finding, activation maps, first filters."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.evaluation import localisation
+from cxr.films import film_cache
+from cxr.findings import FINDINGS
+from cxr.modelling.tensors import keras, tf
+from cxr.records import rsna
+
+# A map of fewer rows has cells larger than most nodules. Networks end in 7 x 7 at 224 px
+# and in less on smaller films, so an earlier map is taken.
+FEWEST_ROWS = 14
+
+# Films in one step: gradients are kept, so fewer than in prediction.
+BATCH = 32
+
+METHODS = ("evidence", "grad_cam")
+
+# Layers that answer to patterns: what the black box consists of.
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
+
+
+class Explainer:
+    """Heatmaps of one model, by two methods.
+
+    - `grad_cam`: channels of a feature map, each weighed by its mean gradient (Selvaraju et
+      al., ICCV 2017).
+    - `evidence`: how the feature map differs from that of an average film, weighed by the
+      gradient cell by cell (HiResCAM: Draelos and Carin 2020). Borders and bones, which are
+      on every film and excite every channel, cancel out; a network that flattens its last
+      map, whose gradient differs from cell to cell, is not averaged over.
+
+    Args:
+        model: takes films (n, size, size, 1) and gives a probability per finding.
+        reference: uint8 films of that shape whose mean feature map stands for the average
+            film; take validation films, a hundred or so.
+        rows: the feature map has at least so many.
+    """
+
+    def __init__(self, model: keras.Model, reference: np.ndarray, *, rows: int = FEWEST_ROWS):
+        self.model, self.layer = model, feature_layer(model, rows=rows)
+        self.size = model.input_shape[1]
+        inner = keras.Model(model.inputs, [self.layer.output, model.output])
+        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
+
+        @tf.function(input_signature=[*signature, tf.TensorSpec((None,), tf.int32)])
+        def step(pictures, columns):
+            pictures = tf.cast(pictures, tf.float32)
+            with tf.GradientTape() as tape:
+                # Watching the films makes the tape record every layer between map and score,
+                # also where no weights come before the map.
+                tape.watch(pictures)
+                features, probabilities = inner(pictures, training=False)
+                asked = tf.gather(probabilities, columns, axis=1, batch_dims=1)
+                asked = tf.clip_by_value(tf.cast(asked, tf.float32), 1e-7, 1 - 1e-7)
+                # The logit: the sigmoid's own slope would fade where the model is sure.
+                logit = tf.math.log(asked) - tf.math.log1p(-asked)
+            gradient = tape.gradient(logit, features)
+            return tf.cast(features, tf.float32), tf.cast(gradient, tf.float32)
+
+        self._step = step
+        maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
+        self._average = np.concatenate(maps).mean(axis=0) if maps else 0.0
+
+    def heatmaps(
+        self, pictures: np.ndarray, findings: np.ndarray, *, method: str = METHODS[0]
+    ) -> np.ndarray:
+        """What raises the score of a finding on each film.
+
+        Args:
+            pictures: uint8 (films, size, size, 1).
+            findings: int (films,), the column of `FINDINGS` that each film is asked about.
+            method: one of `METHODS`.
+
+        Returns:
+            float32 (films, rows, columns), 0 to 1; the maximum of each map is 1, and a map
+            in which nothing speaks for the finding is all 0.
+        """
+        maps = [np.empty((0, *self.layer.output.shape[1:3]), dtype=np.float32)]
+        for features, gradient in self._batches(pictures, findings):
+            if method == "grad_cam":
+                weighed = gradient.mean(axis=(1, 2), keepdims=True) * features
+            else:
+                weighed = gradient * (features - self._average)
+            maps.append(np.maximum(weighed.sum(axis=3), 0))
+        stacked = np.concatenate(maps)
+        highest = stacked.max(axis=(1, 2), keepdims=True)
+        return np.divide(stacked, highest, out=np.zeros_like(stacked), where=highest > 0)
+
+    def look(self, names: Sequence[str], finding: str, paths: Mapping[str, Path]) -> np.ndarray:
+        """Read films at the model's size and ask about one finding: their `heatmaps`.
+
+        Args:
+            names: films, keys of `paths`.
+        """
+        pictures = read(names, paths, self.size)
+        return self.heatmaps(pictures, np.full(len(pictures), FINDINGS.index(finding)))
+
+    def locate(
+        self,
+        cases: Sequence[localisation.Case],
+        paths: Mapping[str, Path],
+        *,
+        method: str = METHODS[0],
+    ) -> list[localisation.Prediction]:
+        """Where the model sees the finding of each case: point and boxes of its heatmap."""
+        pictures = read([case.film for case in cases], paths, self.size)
+        columns = np.array([FINDINGS.index(case.finding) for case in cases], dtype=int)
+        maps = self.heatmaps(pictures, columns, method=method)
+        return [localisation.from_heatmap(heatmap) for heatmap in maps]
+
+    def _batches(self, pictures: np.ndarray, columns: np.ndarray):
+        """Features and gradients, batch by batch: float32 (films, rows, columns, channels)."""
+        for start in range(0, len(pictures), BATCH):
+            features, gradient = self._step(
+                tf.constant(pictures[start : start + BATCH]),
+                tf.constant(columns[start : start + BATCH], dtype=tf.int32),
+            )
+            yield features.numpy(), gradient.numpy()
+
+
+def feature_layer(model: keras.Model, *, rows: int = FEWEST_ROWS) -> keras.Layer:
+    """The deepest layer whose output still is a map of at least `rows` x `rows`.
+
+    Raises:
+        ValueError: if the model has none.
+    """
+    for layer in reversed(model.layers):
+        # The film itself is nothing learned; MobileNet pads on two sides, which shifts a map.
+        if isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
+            continue
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and min(shape[1], shape[2]) >= rows:
+            return layer
+    raise ValueError(f"{model.name} has no feature map of {rows} x {rows} or more")
+
+
+def activations(model: keras.Model, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """What every convolution layer makes of one film, first layer first.
+
+    Args:
+        model: takes films (n, size, size, 1).
+        picture: uint8 (size, size).
+
+    Returns:
+        Layer name -> its output, float32 (rows, columns, channels). The film itself comes
+        first, by the name of the model's input.
+    """
+    inner = [layer for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
+    network = keras.Model(model.inputs, [layer.output for layer in inner])
+    film = tf.cast(picture[np.newaxis, :, :, np.newaxis], tf.float32)
+    maps = [tf.cast(output, tf.float32).numpy()[0] for output in network(film, training=False)]
+    names = [layer.name for layer in inner]
+    return {model.inputs[0].name: film.numpy()[0]} | dict(zip(names, maps, strict=True))
+
+
+def first_filters(model: keras.Model) -> np.ndarray:
+    """The filters of the first convolution layer, as a grey film meets them.
+
+    The networks repeat the grey channel three times, so a filter acts by the sum of its
+    weights over the three. (DenseNet scales the three by factors that differ by 2 %.)
+
+    Returns:
+        float32 (filters, rows, columns), weights.
+    """
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel = keras.ops.convert_to_numpy(layer.kernel)  # rows, columns, channels, filters
+    return kernel.sum(axis=2).transpose(2, 0, 1).astype(np.float32)
+
+
+def randomised(model: keras.Model, *, seed: int) -> keras.Model:
+    """A copy of a model that has forgotten everything: its weights are shuffled.
+
+    Each array of weights keeps its values, in a random order, so activations stay in range.
+    A heatmap that does not change would not depend on what the model learned (Adebayo et
+    al., NeurIPS 2018).
+    """
+    copy = keras.models.clone_model(model)
+    random = np.random.default_rng(seed)
+    copy.set_weights([random.permutation(w.ravel()).reshape(w.shape) for w in model.get_weights()])
+    return copy
+
+
+def read(names: Sequence[str], paths: Mapping[str, Path], size: int) -> np.ndarray:
+    """Films as uint8 (films, size, size, 1)."""
+    pictures = np.empty((len(names), size, size, 1), dtype=np.uint8)
+    for place, name in enumerate(names):
+        pictures[place, :, :, 0] = film_cache.read(paths[name], size)
+    return pictures
+
+
+def opacities(
+    readings: rsna.Readings,
+    records: pd.DataFrame,
+    scores: pd.DataFrame,
+    explainer: Explainer,
+    shuffled: Explainer,
+    paths: Mapping[str, Path],
+    name: str,
+) -> dict[str, pd.DataFrame]:
+    """Where heatmaps point on films with RSNA's boxes, beside chance.
+
+    RSNA's boxes surround lung opacities. Of each film, the heatmap of the one of
+    `rsna.OPACITY` with the highest score is asked.
+
+    Args:
+        readings: as `rsna.read` returns them.
+        records: of the films to ask, none of which a map was chosen on; needs `film` and
+            `patient_id`.
+        scores: of these films, film names as index.
+        explainer, shuffled: of the model, and of its twin with shuffled weights.
+        paths: film name -> file.
+        name: what the model is called.
+
+    Returns:
+        Method -> frame of `localisation.judge`; empty where no film has a box.
+    """
+    cases = rsna.cases(readings, records)
+    if not cases:
+        return {}
+    told = rsna.opacity_finding(scores)
+    asked = [case._replace(finding=told[case.film]) for case in cases]
+    answers = {
+        name: explainer.locate(asked, paths),
+        f"{name}, Grad-CAM": explainer.locate(asked, paths, method="grad_cam"),
+        f"{name}, shuffled weights": shuffled.locate(asked, paths),
+        "mean box": localisation.mean_box(cases),
+        "centre": localisation.centre(cases),
+    }
+    return {method: localisation.judge(cases, given) for method, given in answers.items()}

@@ -1,0 +1,1 @@
+"""What readers see: notebooks, cards, README, site, slides."""

@@ -1,0 +1,243 @@
+"""The data card: what the data are, in words that change rarely and numbers that are computed."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cxr.evaluation import shortcuts
+from cxr.figures.style import label
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
+from cxr.records import nih, splits
+
+_TEMPLATE = """\
+# Data card: NIH ChestX-ray14
+
+Every number on this page was computed by `cxr.publish.data_card` from the files; notebook
+100 writes it again whenever it runs.
+
+## What it is
+
+{films:,} frontal chest films of {patients:,} patients, taken at the NIH Clinical Center, USA,
+between 1992 and 2015, as 8-bit PNG files of 1024 × 1024 pixels: scaled from the originals,
+whose windows and aspect ratios are lost. {singles:,} patients have one film; one has {most}.
+{women:.0f} % of the films show women; ages run from {youngest} to {oldest} years, with a median
+of {median_age:.0f}; {ap:.0f} % of the films are in AP view, most of these taken lying in bed.
+
+NIH published its table twice, in 2017 and as v2020; the ages and follow-up numbers of the two
+differ in many rows. In the version read here, {age_missing}.
+
+## How it was labelled
+
+By text mining of the radiologists' reports, not by anybody who looked at the films for this
+purpose; NIH estimates the labels to be over 90 % accurate. {no_finding:,} films
+({no_finding_share:.0f} %) bear none of the 14 findings. **"No Finding" is not "normal"**: the
+report mentioned none of the 14, which leaves room for others. {combinations:,} different
+combinations of findings occur.
+
+| finding | films | % of films | alone (%) | patients | AP view (%) | median age |
+|---|--:|--:|--:|--:|--:|--:|
+{findings}
+{agreement}
+{boxes}
+## Splits
+
+| split | part | films | patients | films per patient | No Finding (%) | of patients in train (%) |
+|---|---|--:|--:|--:|--:|--:|
+{splits}
+
+- `patient`, the default, never divides a patient. It keeps the films whose label combination
+  occurs on at least {min_combination} films: {kept:,}. Left out with the others are
+  {hernia_lost:.0f} % of the Hernia films and {pneumonia_lost:.0f} % of the Pneumonia films.
+- `official` is NIH's test list. It is harder than its training part: see *known biases*.
+- `original` divides films, not patients; it is here to reproduce and to explain older results.
+
+## Known biases
+
+- **Sicker patients come back.** {frequent_share:.0f} % of the films are of the
+  {frequent_patients:.0f} % of patients with more than ten films.
+{measured_biases}
+- **Treatment shows.** Many Pneumothorax films show the chest drain that treats it, and models
+  learn the drain (Oakden-Rayner, 2019).
+- One hospital, one country, adults for the most part: nothing here says how a model fares
+  elsewhere.
+
+## Uses
+
+Research and teaching. Labels of this kind cannot support claims about a single patient, and no
+model trained on them may guide care.
+
+## Terms and citation
+
+NIH states that the usage of the data set is unrestricted, but that one should link the
+original download site (<https://nihcc.app.box.com/v/ChestXray-NIHCC>), acknowledge the NIH
+Clinical Center, and cite:
+
+> Xiaosong Wang, Yifan Peng, Le Lu, Zhiyong Lu, Mohammadhadi Bagheri, Ronald M. Summers.
+> *ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks on Weakly-Supervised
+> Classification and Localization of Common Thorax Diseases.* IEEE CVPR 2017, pp. 3462–3471.
+
+The radiologists' labels are from Majkowska et al., *Chest Radiograph Interpretation with Deep
+Learning Models: Assessment with Radiologist-adjudicated Reference Standards and
+Population-adjusted Evaluation*, Radiology 2020.
+"""
+
+
+def compose(
+    frame: pd.DataFrame,
+    by_kind: Mapping[str, pd.Series],
+    aurocs: pd.DataFrame,
+    *,
+    min_combination: int,
+    boxes: pd.DataFrame | None = None,
+    adjudicated: pd.DataFrame | None = None,
+) -> str:
+    """The data card as Markdown.
+
+    Args:
+        frame: records, as `nih.read` returns them.
+        by_kind: kind of split -> as `splits.make` returns it; the kinds that the records
+            allow.
+        aurocs: as `shortcuts.study` returns them for these splits.
+        min_combination: see `nih.subset`.
+        boxes, adjudicated: as their readers return them; None is said to be missing.
+    """
+    films_of = frame.groupby("patient_id").size()
+    kept = nih.subset(frame, min_combination=min_combination)
+    frequent = films_of[films_of > 10]
+    clear = frame["labels"] == NO_FINDING
+    missing = int(frame["age"].isna().sum())
+    return _TEMPLATE.format(
+        films=len(frame),
+        patients=len(films_of),
+        singles=int((films_of == 1).sum()),
+        most=films_of.max(),
+        women=100 * (frame["sex"] == "F").mean(),
+        youngest=frame["age"].min(),
+        oldest=frame["age"].max(),
+        median_age=frame["age"].median(),
+        age_missing=f"{missing:,} ages are missing or impossible"
+        if missing
+        else "no age is missing or impossible",
+        no_finding=int(clear.sum()),
+        no_finding_share=100 * clear.mean(),
+        combinations=frame["labels"].nunique(),
+        ap=100 * (frame["view"] == "AP").mean(),
+        min_combination=min_combination,
+        kept=len(kept),
+        hernia_lost=_percent_lost(frame, kept, "Hernia"),
+        pneumonia_lost=_percent_lost(frame, kept, "Pneumonia"),
+        frequent_share=100 * frequent.sum() / len(frame),
+        frequent_patients=100 * len(frequent) / len(films_of),
+        measured_biases="\n".join(_measured_biases(frame, by_kind, aurocs)),
+        findings=_findings(frame),
+        splits=_splits(frame, by_kind),
+        agreement=_agreement(frame, adjudicated),
+        boxes=_boxes(boxes),
+    )
+
+
+def _percent_lost(frame: pd.DataFrame, kept: pd.DataFrame, finding: str) -> float:
+    films = frame[finding].sum()
+    return 100 * (1 - kept[finding].sum() / films) if films else 0.0
+
+
+def _measured_biases(
+    frame: pd.DataFrame, by_kind: Mapping[str, pd.Series], aurocs: pd.DataFrame
+) -> list[str]:
+    """One item for each bias that the splits at hand let one measure."""
+    clear, ap = frame["labels"] == NO_FINDING, frame["view"] == "AP"
+    share = {f: 100 * ap[frame[f] == 1].mean() for f in ("Edema", "Hernia")}
+    items = [
+        f"- **The view gives findings away.** {share['Edema']:.0f} % of the Edema films are in AP "
+        f"view, but only\n  {share['Hernia']:.0f} % of the Hernia films."
+    ]
+    if "official" in by_kind:
+        tested = by_kind["official"] == "test"
+        ratio, no_finding, in_ap, pneumothorax = (
+            (measure(tested), measure(~tested))
+            for measure in (
+                lambda films: films.sum() / frame.loc[films, "patient_id"].nunique(),
+                lambda films: 100 * clear[films].mean(),
+                lambda films: 100 * ap[films].mean(),
+                lambda films: 100 * frame.loc[films, "Pneumothorax"].mean(),
+            )
+        )
+        items[0] += (
+            " View, age and sex alone, without any film, score a mean\n  AUROC of "
+            f"{aurocs.loc['Mean', 'view, age and sex, official']:.3f} on the official split."
+        )
+        items.append(
+            "- **The official test list is another population.** "
+            f"{ratio[0]:.1f} films per patient against\n  {ratio[1]:.1f} elsewhere; No Finding on "
+            f"{no_finding[0]:.1f} % of the films against {no_finding[1]:.1f} %; AP view on\n  "
+            f"{in_ap[0]:.1f} % against {in_ap[1]:.1f} %; Pneumothorax on {pneumothorax[0]:.1f} % "
+            f"against {pneumothorax[1]:.1f} %."
+        )
+    if "original" in by_kind:
+        items.append(
+            "- **Splitting by film leaks.** Remembering each patient's training labels, without "
+            "any film,\n  scores a mean AUROC of "
+            f"{aurocs.loc['Mean', 'patient memory, original']:.3f} on the `original` split."
+        )
+    return items
+
+
+def _findings(frame: pd.DataFrame) -> str:
+    alone = frame[list(FINDINGS)].sum(axis=1) == 1
+    rows = []
+    for finding in FINDINGS:
+        with_it = frame[frame[finding] == 1]
+        rows.append(
+            f"| {label(finding)} | {len(with_it):,} | {100 * len(with_it) / len(frame):.1f} "
+            f"| {100 * alone[with_it.index].mean():.0f} | {with_it['patient_id'].nunique():,} "
+            f"| {100 * (with_it['view'] == 'AP').mean():.0f} | {with_it['age'].median():.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def _splits(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
+    clear = frame["labels"] == NO_FINDING
+    rows = []
+    for kind, split in by_kind.items():
+        for part in splits.leakage(frame, split).itertuples():
+            share = 100 * clear[split.index[split == part.split]].mean()
+            rows.append(
+                f"| {kind} | {part.split} | {part.films:,} | {part.patients:,} "
+                f"| {part.films_per_patient:.2f} | {share:.1f} "
+                f"| {'' if part.split == 'train' else f'{100 * part.leaked:.1f}'} |"
+            )
+    return "\n".join(rows)
+
+
+def _agreement(frame: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
+    if adjudicated is None:
+        return "\nThe radiologists' labels were not at hand.\n"
+    official = frame["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
+    rows = [
+        f"| {row.label} | {group} | {row.films:,} | {row.labelled:,} | {row.present:,} "
+        f"| {_percent(row.mined_ppv)} | {_percent(row.mined_sensitivity)} |"
+        for group, films in (("all", frame), ("in the official test list", frame[official]))
+        for row in shortcuts.agreement(films, adjudicated).itertuples()
+    ]
+    return (
+        f"\nRadiologists reviewed {len(adjudicated):,} of the films (Majkowska et al. 2020). "
+        'Against them, the mined\nlabels fare like this ("Airspace opacity" is compared with '
+        "Consolidation, Infiltration,\nPneumonia or Edema; that is our reading):\n\n"
+        "| label | films | number | labelled by NIH | present | confirmed (%) | found (%) |\n"
+        "|---|---|--:|--:|--:|--:|--:|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _percent(share: float) -> str:
+    return TOO_FEW if pd.isna(share) else f"{100 * share:.0f}"
+
+
+def _boxes(boxes: pd.DataFrame | None) -> str:
+    if boxes is None:
+        return "The finding boxes were not at hand.\n"
+    counts = boxes["finding"].value_counts()
+    listed = ", ".join(f"{label(finding)} {films}" for finding, films in counts.items())
+    return (
+        f"A radiologist drew {len(boxes):,} boxes on {boxes['film'].nunique():,} films "
+        f"in the\n{nih.BOX_SPACE}-pixel space of the distributed films: {listed}.\n"
+    )

@@ -1,0 +1,567 @@
+"""The slides of a project's results, made from the tables and nothing else."""
+
+import dataclasses
+import html
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from cxr import artifacts, figures
+from cxr.evaluation import controls, ranking
+from cxr.figures.positives import positives
+from cxr.figures.style import FINDING_COLOURS, label
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
+from cxr.publish import slides
+from cxr.publish.results import Results, kind, origin
+from cxr.publish.slides import Slide
+from cxr.records import nih, splits
+
+# All figures of a page stand, marks and all.
+_DRAWN = (
+    "[...document.querySelectorAll('.cxr-figure')].every("
+    "(figure) => figure.querySelector('.main-svg .trace'))"
+)
+
+TITLE = "Detection of 14 pathologies in chest X-rays"
+NOTICE = "Research software, not a medical device."
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the records say, computed by `facts`.
+
+    Attributes:
+        films, patients, unlabelled: numbers; `unlabelled` films bear none of the findings.
+        positives: finding -> films.
+        leakage: kind of split -> frame of `splits.leakage`.
+        memory: mean AUROC, on the split by film, of each patient's own training labels; None
+            where the records do not allow that split.
+    """
+
+    films: int
+    patients: int
+    unlabelled: int
+    positives: pd.Series
+    leakage: Mapping[str, pd.DataFrame]
+    memory: float | None
+
+
+def facts(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
+    """Compute what the deck says about data and leakage.
+
+    Args:
+        frame: all records, as `nih.read` returns them.
+        by_kind: as `splits.every` returns it.
+    """
+    names, memory = list(FINDINGS), None
+    if "original" in by_kind:
+        split = by_kind["original"]
+        train, test = (frame.loc[split.index[split == part]] for part in ("train", "test"))
+        remembered = controls.patient_memory(train, test)
+        if remembered is not None:
+            memory = ranking.Judged.of(test, remembered).auroc.mean().value[0]
+    return Facts(
+        films=len(frame),
+        patients=frame["patient_id"].nunique(),
+        unlabelled=int((frame["labels"] == NO_FINDING).sum()),
+        positives=frame[names].sum(),
+        leakage={kind: splits.leakage(frame, split) for kind, split in by_kind.items()},
+        memory=memory,
+    )
+
+
+def read_facts(path: Path, *, min_combination: int = 21, seed: int = 42) -> Facts:
+    """The facts of a records CSV, NIH's or the user's own; arguments as for `splits.make`."""
+    frame, _ = nih.read(path)
+    return facts(frame, splits.every(frame, min_combination=min_combination, seed=seed)[0])
+
+
+def build(
+    results: Results,
+    known: Facts,
+    *,
+    script: str | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+) -> str:
+    """The deck as one HTML page.
+
+    Args:
+        results: the tables, as `results.of_folder` or `results.of_profile` find them.
+        known: what the records say.
+        script: HTML that provides plotly.js; by default the page brings it along (5 MB) and
+            needs nothing but a browser.
+        pictures: as `draw` returns them.
+    """
+    mark = f'<meta name="cxr-tables" content="{results.checksum()}">'
+    return slides.deck(
+        TITLE,
+        contents(results, known),
+        script=slides.embedded() if script is None else script,
+        notice=NOTICE,
+        pictures=pictures,
+        head=mark,
+    )
+
+
+def write(results: Results, known: Facts, path: Path, *, light: bool = False) -> list[Path]:
+    """Write the deck, and where a browser is installed also print it as a PDF beside it.
+
+    Args:
+        light: keep plotly.js (5 MB) out of the page and beside it, for a copy that is kept in
+            git: without that file the page takes the CDN's, and without network it shows
+            static pictures, if a browser was there to draw them.
+
+    Returns:
+        The files written.
+    """
+    from cxr.publish import browser
+
+    drawn = {}
+    library = None
+    if light:
+        library = slides.beside(figures.write_library(path.parent))
+        drawn = draw(contents(results, known)) if browser.path() else {}
+    artifacts.write_text(path, build(results, known, script=library, pictures=drawn))
+    if not browser.path():
+        return [path]
+    printed = path.with_suffix(".pdf")
+    with browser.opened() as chromium, artifacts.atomic(printed) as temporary:
+        tab = chromium.new_page(viewport={"width": slides.WIDTH, "height": slides.HEIGHT})
+        # The figures of the light page come from the copy of plotly.js beside it.
+        tab.goto(path.resolve().as_uri())
+        tab.wait_for_function(_DRAWN)
+        content = tab.pdf(prefer_css_page_size=True, print_background=True)
+        # The time of printing would make every print another file.
+        temporary.write_bytes(re.sub(rb"\(D:\d{14}", b"(D:20000101000000", content))
+    return [path, printed]
+
+
+def draw(parts: Iterable[Slide]) -> dict[str, bytes]:
+    """Slide name -> PNG of its figure.
+
+    Raises:
+        InputError: where no browser is installed.
+    """
+    from cxr.publish import browser
+
+    shown = {}
+    for part in parts:
+        if part.figure is not None:
+            # A picture does not stretch: it takes the size of a printed slide's figure.
+            picture = go.Figure(part.figure).update_layout(height=slides.FIGURE[1], title=None)
+            shown[part.name] = picture
+    return dict(zip(shown, browser.pictures(list(shown.values())), strict=True))
+
+
+def contents(results: Results, known: Facts) -> list[Slide]:
+    """All slides, in order; a section without tables says what is missing."""
+    best = results.best()
+    foot = results.provenance()
+    parts = [
+        _title(results),
+        _problem(),
+        _data(results, known),
+        _leakage(known),
+        _models(results),
+        _ranking(results, best),
+        _curves(results, best),
+        _controls(results, best),
+        _calibration(results, best),
+        _groups(results, best),
+        _places(results, best),
+        _limits(results, best, known),
+        _next(results),
+    ]
+    scored = {
+        "title", "models", "ranking", "roc", "controls", "calibration", "groups", "places",
+        "limits",
+    }  # fmt: skip
+    return [
+        dataclasses.replace(
+            part,
+            foot=f"{foot}. {part.foot}".strip() if part.name in scored else part.foot,
+            figure=None if part.figure is None else slides.fitted(part.figure),
+        )
+        for part in parts
+    ]
+
+
+def _title(results: Results) -> Slide:
+    named = results.named()
+    rows = []
+    for run in results.runs:
+        value, _, bounds = _interval(results.mean(run["run"]), "auroc").partition(" ")
+        rows.append(f"<li><b>{value}</b>{bounds}<br>{html.escape(named[run['run']])}</li>")
+    drawn = (
+        '<p class="warning"><strong>The films are phantoms</strong>, synthetic drawings: no '
+        "score here says anything about real films or patients.</p>"
+        if results.phantoms
+        else ""
+    )
+    return Slide(
+        "title",
+        TITLE,
+        "How well do models that learned from mined labels rank chest films, finding by finding, "
+        "for patients they have never seen?",
+        body="<p>Mean AUROC over the findings, with its 95 % interval:</p>"
+        f'<ul class="numbers">{"".join(rows)}</ul>'
+        f"<p>{html.escape(_sentence(results.films))}</p>{drawn}"
+        f"<p>{NOTICE} No score, threshold or picture from here may guide the care of a "
+        "person.</p>",
+    )
+
+
+def _problem() -> Slide:
+    chips = "".join(
+        f'<li style="border-color: {FINDING_COLOURS[finding]}">{label(finding)}</li>'
+        for finding in FINDINGS
+    )
+    return Slide(
+        "problem",
+        f"One film, {len(FINDINGS)} questions",
+        "A film can show several findings at once, so each gets a probability of its own.",
+        body=f'<ul class="findings">{chips}</ul>'
+        + _bullets(
+            "<strong>Asked:</strong> does a film with the finding score higher than one without? "
+            "The share of such pairs in the right order is the AUROC: 0.5 is guessing, 1 is "
+            "perfect.",
+            "<strong>Of whom:</strong> patients of whom the model saw no film in training.",
+            "<strong>By which truth:</strong> labels that a program mined from radiologists' "
+            "reports. Many are wrong, and “No Finding” does not mean “normal”.",
+            "<strong>How sure:</strong> every interval resamples patients, not films, because "
+            "films of one patient resemble each other.",
+        ),
+    )
+
+
+def _data(results: Results, known: Facts) -> Slide:
+    table = results.table("auroc", results.best()["run"]).set_index("finding")
+    tested = table["positives"].drop("Mean").astype(int)
+    rarest, commonest = known.positives.idxmin(), known.positives.idxmax()
+    return Slide(
+        "data",
+        f"{known.films:,} films of {known.patients:,} patients",
+        f"From {label(rarest)} ({known.positives[rarest]:,} films) to {label(commonest)} "
+        f"({known.positives[commonest]:,}) the findings differ by a factor of "
+        f"{known.positives[commonest] / known.positives[rarest]:.0f}; {known.unlabelled:,} films "
+        "bear none of them. Rare findings get wide intervals.",
+        figure=positives(
+            {
+                f"in all records ({known.films:,} films)": known.positives,
+                f"in the test films scored here ({int(table.loc['Mean', 'films']):,})": tested,
+            }
+        ),
+        foot="NIH ChestX-ray14 (Wang et al., CVPR 2017); counts from NIH's records, and from the "
+        "tested films' mined labels.",
+        narrowest=340,
+    )
+
+
+def _leakage(known: Facts) -> Slide:
+    by_patient = known.leakage["patient"].set_index("split").loc["test"]
+    sizes = known.leakage["patient"].set_index("split")["films"]
+    lead = f"Divided by patient, {int(by_patient['shared_films']):,} test films show one whom "
+    lead += "training showed, too."
+    if known.memory is not None:
+        by_film = known.leakage["original"].set_index("split").loc["test"]
+        lead += (
+            f" Divided by film, as in the split “original”: {100 * by_film['leaked']:.1f} %. "
+            "Averaging such a patient's own training labels, without any image, scores a mean "
+            f"AUROC of {known.memory:.3f} there."
+        )
+    return Slide(
+        "split",
+        "Divide patients, not films",
+        lead,
+        figure=figures.leaked(known.leakage),
+        foot="Split “patient” of all records: "
+        + ", ".join(f"{sizes[name]:,} {name}" for name in splits.NAMES)
+        + " films. The kinds differ in their test films, so scores of one cannot be compared "
+        "with those of another.",
+    )
+
+
+def _models(results: Results) -> Slide:
+    named = results.named()
+    facts_of = {
+        "what it is": lambda run: kind(run.get("model", named[run["run"]])),
+        "trained from": lambda run: origin(run.get("weights")),
+        "parameters": lambda run: _count(run.get("parameters")),
+        "films seen at": lambda run: f"{run['image_size']} px" if "image_size" in run else None,
+        "training films": lambda run: _count(run.get("train_films")),
+        "of patients": lambda run: _count(run.get("train_patients")),
+        "best epoch": lambda run: (
+            f"{run['best_epoch']} of {run['epochs_done']}" if "best_epoch" in run else None
+        ),
+        "time": lambda run: _duration(run.get("train_seconds")),
+        "validation AUROC": lambda run: (
+            f"{run['validation_auroc']:.3f}" if run.get("validation_auroc") else None
+        ),
+    }
+    rows = {what: [describe(run) for run in results.runs] for what, describe in facts_of.items()}
+    known = {what: cells for what, cells in rows.items() if any(cells)}
+    header = "".join(f'<th scope="col">{html.escape(named[r["run"]])}</th>' for r in results.runs)
+    body = "".join(
+        f'<tr><th scope="row">{what}</th>'
+        + "".join(f"<td>{html.escape(cell or 'not stated')}</td>" for cell in cells)
+        + "</tr>"
+        for what, cells in known.items()
+    )
+    table = (
+        f'<div class="wide"><table><thead><tr><td></td>{header}</tr></thead><tbody>{body}'
+        "</tbody></table></div>"
+        if known
+        else "<p>Only scores were given: how the models were made is not stated.</p>"
+    )
+    return Slide(
+        "models",
+        "The models",
+        "Fourteen independent probabilities per film. Validation films chose the epoch, the "
+        "thresholds and the recalibration; the test films were scored once and chose nothing.",
+        body=table,
+    )
+
+
+def _ranking(results: Results, best: Mapping) -> Slide:
+    name = results.named()[best["run"]]
+    table = results.table("auroc", best["run"]).set_index("finding").drop("Mean")
+    certain = table[table["low"].notna()]
+    lead = f"{name} reaches a mean AUROC of {_interval(results.mean(best['run']), 'auroc')}."
+    if len(certain):
+        first, last = certain["auroc"].idxmax(), certain["auroc"].idxmin()
+        lead += (
+            f" It ranks {label(first)} best ({_interval(certain.loc[first], 'auroc')}) and "
+            f"{label(last)} worst ({_interval(certain.loc[last], 'auroc')})."
+        )
+    few = [label(finding) for finding in table.index if finding not in certain.index]
+    if few:
+        lead += f" Too few patients: {', '.join(few)}."
+    return Slide(
+        "ranking",
+        "How well do they rank?",
+        lead + _paired(results, best),
+        figure=figures.ranked(
+            results.tables("auroc"),
+            title="AUROC by finding, with 95 % intervals; in brackets the films with it",
+            axis="AUROC",
+            reference=0.5,
+        ).update_xaxes(title="AUROC (0.5: guessing)"),
+        narrowest=340,
+    )
+
+
+def _paired(results: Results, best: Mapping) -> str:
+    """How far the best run is ahead on the same resampled patients, where that was asked."""
+    path = results.folder / "comparison.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    rows = table[(table["finding"] == "Mean") & table["difference"].notna()]
+    named, said = results.named(), []
+    for row in rows.itertuples():
+        if best["run"] in (row.model, row.other):
+            other = row.other if row.model == best["run"] else row.model
+            ahead, low, high = row.difference, row.low, row.high
+            if row.other == best["run"]:
+                ahead, low, high = -ahead, -high, -low
+            said.append(f"{named.get(other, other)}: {ahead:+.3f} ({low:+.3f} to {high:+.3f})")
+    return f" On the same patients, ahead of {'; '.join(said)}." if said else ""
+
+
+def _curves(results: Results, best: Mapping) -> Slide:
+    curves = results.tables("roc")
+    if not curves:
+        return _absent("roc", "ROC curves", "No ROC curves were kept with these results.")
+    auroc = {name: table for name, table in results.tables("auroc").items() if name in curves}
+    widths = results.table("auroc", best["run"]).set_index("finding").drop("Mean")
+    steps = widths["positives"].astype(int)
+    figure = figures.roc_grid(curves, auroc)
+    # On a low slide the numbers of an axis would stand in the next row's titles.
+    for row, columns in ((1, 5), (2, 4)):
+        for column in range(1, columns + 1):
+            figure.update_xaxes(showticklabels=False, row=row, col=column)
+    return Slide(
+        "roc",
+        "What does a threshold trade?",
+        "Further up: more of the films with the finding are flagged. Further right: more of those "
+        "without it, too. A curve takes a step for every film with the finding: from "
+        f"{steps.min():,} ({label(steps.idxmin())}) to {steps.max():,} ({label(steps.idxmax())}).",
+        figure=figure,
+        narrowest=1150,
+    )
+
+
+def _controls(results: Results, best: Mapping) -> Slide:
+    table = results.table("controls", best["run"])
+    title = "What does the image add?"
+    if table is None:
+        return _absent("controls", title, "Scores without an image were not evaluated.")
+    name = results.named()[best["run"]]
+    blind = {by: part for by, part in table.groupby("scored_by", sort=False) if by != best["run"]}
+    means = {by: part.set_index("finding").loc["Mean"] for by, part in blind.items()}
+    rivals = "; ".join(f"{by} {_interval(mean, 'auroc')}" for by, mean in means.items())
+    return Slide(
+        "controls",
+        title,
+        f"What can be scored without looking: {rivals}. {name} with the film: "
+        f"{_interval(results.mean(best['run']), 'auroc')}.",
+        # All models, so that each keeps the colour that it has on the other slides.
+        figure=figures.ranked(
+            results.tables("auroc") | blind,
+            title="AUROC of models and of scores without an image; in brackets the films with it",
+            axis="AUROC",
+            reference=0.5,
+        ).update_xaxes(title="AUROC (0.5: guessing)"),
+        narrowest=340,
+    )
+
+
+def _calibration(results: Results, best: Mapping) -> Slide:
+    title = "Do the scores mean what they say?"
+    curves, table = results.reliability(best["run"]), results.table("calibration", best["run"])
+    if not curves or table is None:
+        return _absent("calibration", title, "Calibration was not evaluated.")
+    means = table[table["finding"] == "Mean"].set_index("scores")
+    said = ", ".join(f"{when} {row['ece']:.3f}" for when, row in means.iterrows())
+    return Slide(
+        "calibration",
+        title,
+        "Of films scored 0.2, a fifth should have the finding: on the diagonal, they do. Mean "
+        f"calibration error: {said} (recalibrated on validation films).",
+        # Here each panel has its own scale; smaller numbers stay clear of the titles below.
+        figure=figures.reliability_grid(curves, results.named()[best["run"]]).update_xaxes(
+            tickfont={"size": 9}
+        ),
+        narrowest=1150,
+    )
+
+
+def _groups(results: Results, best: Mapping) -> Slide:
+    title = "Are all groups served alike?"
+    tables = results.tables("subgroups")
+    if not tables:
+        return _absent("groups", title, "Groups of patients were not evaluated.")
+    table = results.table("subgroups", best["run"])
+    means = table[(table["finding"] == "Mean") & table["auroc_gap"].notna()]
+    clear = means[(means["auroc_gap_low"] > 0) | (means["auroc_gap_high"] < 0)]
+    shown = ", ".join(clear["group"]) if len(clear) else "none"
+    return Slide(
+        "groups",
+        title,
+        f"Each group against the largest of its kind. Of {len(means)} gaps in mean AUROC of "
+        f"{results.named()[best['run']]}, those whose interval excludes 0: {shown}. An interval "
+        "that spans 0 does not show that there is no gap.",
+        figure=figures.subgroup_gaps(tables).update_layout(
+            legend={"x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom"}
+        ),
+        narrowest=640,
+    )
+
+
+def _places(results: Results, best: Mapping) -> Slide:
+    title = "Where does the model look?"
+    table = results.table("localisation", best["run"])
+    if table is None or table.empty:
+        return _absent(
+            "places",
+            title,
+            "Not measured: none of the scored films has boxes that radiologists drew around a "
+            "finding, so nothing here says whether the model looks where the finding is.",
+        )
+    points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
+    rows, named = points.set_index("method"), results.named()
+    rivals = (best["run"], f"{best['run']}, shuffled weights", "mean box")
+    said = "; ".join(
+        f"{method.replace(best['run'], named[best['run']])} {100 * row['value']:.0f} % "
+        f"({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+        for method, row in rows.iterrows()
+        if method in rivals
+    )
+    drawn = "Phantoms' signs are drawn into the boxes. " if results.phantoms else ""
+    return Slide(
+        "places",
+        title,
+        f"{drawn}Share of {int(points['cases'].iloc[0]):,} boxed films where the heatmap's "
+        f"maximum lies in the box: {said}.",
+        figure=figures.pointing(table),
+        narrowest=640,
+    )
+
+
+def _limits(results: Results, best: Mapping, known: Facts) -> Slide:
+    items = [
+        f"<strong>{NOTICE}</strong> No score, threshold or picture from here may guide care.",
+        "The labels are mined from text; radiologists disagree with many of them. A model can "
+        "learn the miner's mistakes.",
+        "One hospital, mostly adults: nothing here says how a model fares elsewhere.",
+        "Models also learn the treatment, such as the drain beside a pneumothorax.",
+    ]
+    if "train_films" in best:
+        items.append(
+            f"Trained on {best['train_films']:,} films, "
+            f"{100 * best['train_films'] / known.films:.0f} % of the {known.films:,}; "
+            f"seen at {best.get('image_size', '?')} px."
+        )
+    if best.get("split") != "official":
+        items.append(
+            "Not NIH's official test list: the numbers cannot be set beside published ones, most "
+            "of which use it."
+        )
+    if results.phantoms:
+        items.insert(1, "The films are drawings: the pipeline works, and that is all they show.")
+    return Slide("limits", "What this does not show", body=_bullets(*items))
+
+
+def _next(results: Results) -> Slide:
+    best = results.best()
+    items = []
+    if results.phantoms:
+        items.append(
+            "Real films: <code>make run PROFILE=first_archive</code> (the first of NIH's archives)."
+        )
+    items.append("All films, on a GPU: <code>make run CUDA=1 PROFILE=full</code>.")
+    if best.get("split") != "official":
+        items.append(
+            "Published results' test films: <code>make run CUDA=1 PROFILE=full</code> with "
+            "<code>CXR_SPLIT=official</code>."
+        )
+    if results.table("localisation", best["run"]) is None:
+        items.append("Where the model looks: films with boxes, <code>CXR_SAMPLE=boxes</code>.")
+    items.append(
+        "Another hospital's films, scored by <code>python -m cxr predict</code>, or another "
+        "model's scores on these, by <code>python -m cxr evaluate</code>."
+    )
+    return Slide("next", "What comes next", body=_bullets(*items))
+
+
+def _absent(name: str, title: str, why: str) -> Slide:
+    return Slide(name, title, body=f"<p>{html.escape(why)}</p>")
+
+
+def _interval(row: pd.Series, value: str) -> str:
+    if pd.isna(row[value]):
+        return TOO_FEW
+    if pd.isna(row["low"]):
+        return f"{row[value]:.3f}"
+    return f"{row[value]:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+
+
+def _bullets(*items: str) -> str:
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,151 @@
+"""What of the README is measured: its table of results and its pictures."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.figures import svg
+from cxr.findings import FINDINGS
+from cxr.publish.results import Results, kind, origin
+from cxr.records import splits
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+TITLE = "ROC of each finding on real films"
+
+
+def block(results: Results) -> str:
+    """The README's section between the two marks, as Markdown, from the tables alone."""
+    named, best = results.named(), results.best()
+    mean = results.mean(best["run"])
+    tables = {named[run]: results.table("auroc", run).set_index("finding") for run in named}
+    first = tables[named[best["run"]]]
+    header = ["finding", "films", "patients", *(f"`{name}`" for name in tables)]
+    lines = [header, ["---", "--:", "--:", *("---" for _ in tables)]]
+    for finding in (*FINDINGS, "Mean"):
+        cells = [_cell(table.loc[finding]) for table in tables.values()]
+        if finding == "Mean":
+            words = f"**{mean['remark'].capitalize()}**"
+            lines.append([words, "", "", *(f"**{cell}**" for cell in cells)])
+        else:
+            having = (
+                f"{int(first.loc[finding, column]):,}"
+                for column in ("positives", "positive_patients")
+            )
+            lines.append([finding.replace("_", " "), *having, *cells])
+    made = []
+    for run in results.runs:
+        words = kind(run.get("model", named[run["run"]])), origin(run.get("weights"))
+        if all(words):
+            made.append(f"`{named[run['run']]}` is a {words[0]}, trained from {words[1]}")
+    what = f"{'; '.join(made)}. " if made else ""
+    *others, last = (f"{run['train_seconds'] / 60:.0f}" for run in results.runs)
+    times = f"{', '.join(others)} and {last}" if others else last
+    devices = " ".join(device for run in results.runs for device in run.get("devices", ()))
+    where = " without a GPU" if devices and "GPU" not in devices else ""
+    share = splits.SIZES["train"] / best["train_films"]
+    return "\n".join(
+        [
+            f"AUROC on **{int(mean['films']):,} test films of {int(mean['patients']):,} patients** "
+            f"(interval: {results.interval}; split `{best['split']}`, seed {best['seed']}; "
+            f"{results.films}). Trained on {best['train_films']:,} films of "
+            f"{best['train_patients']:,} patients, chosen on {best['validation_films']:,} "
+            f"validation films of {best['validation_patients']:,}; training took {times} minutes"
+            f"{where}. {what}Computed by `{results.command}`.",
+            "",
+            *("| " + " | ".join(line) + " |" for line in lines),
+            "",
+            *_radiologists(results, best["run"], named[best["run"]]),
+            f"With 1/{share:.0f} of the split's training films these numbers say that the pipeline "
+            "learns from real films. They are not comparable with published results, which use "
+            "all films, larger ones, and the official split.",
+        ]
+    )
+
+
+def _radiologists(results: Results, run: str, name: str) -> list[str]:
+    """What RSNA's readings of the same films say of the best run, and where its maps point."""
+    read = results.table("rsna", run)
+    if read is None:
+        return []
+    opacity = read[(read["reading"] == "Lung Opacity") & read["auroc"].notna()]
+    said = [f"by the score of {row.score} {_cell(row._asdict())}" for row in opacity.itertuples()]
+    normal = read[(read["reading"] != "Lung Opacity") & read["auroc"].notna()]
+    said += [
+        f"{row.reading.lower()}, by {row.score}, {_cell(row._asdict())}"
+        for row in normal.itertuples()
+    ]
+    first = read.iloc[0]
+    lines = [
+        f"**Against radiologists** (RSNA 2018, who read {int(first['films']):,} of these test "
+        f"films anew): AUROC of the scores of `{name}` for Lung Opacity "
+        f"({int(first['positives']):,} films) "
+        f"{'; '.join(said)}. RSNA drew its films by NIH's labels, so no prevalence there is the "
+        "hospital's."
+    ]
+    found = results.table("localisation_rsna", run)
+    if found is not None:
+        hits = found[(found["measure"] == "pointing game") & (found["finding"] == "All")]
+        shares = "; ".join(
+            f"{row.method.replace(run, f'`{name}`')} {100 * row.value:.0f} % "
+            f"({100 * row.low:.0f} to {100 * row.high:.0f})"
+            for row in hits.itertuples()
+        )
+        lines += [
+            "",
+            f"On the {int(hits['cases'].iloc[0]):,} validation and test films with RSNA's boxes "
+            f"of opacities, the hottest point of the map lies in a box for: {shares}.",
+        ]
+    return [*lines, ""]
+
+
+def pictures(results: Results) -> dict[str, str]:
+    """File name -> SVG: the curves for a wide page, the intervals for a phone."""
+    best = results.best()
+    mean = results.mean(best["run"])
+    note = (
+        f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients, split "
+        f"{best['split']}, seed {best['seed']}; AUROC with 95 % intervals. Labels mined from "
+        "reports. Research software, not a medical device."
+    )
+    auroc = results.tables("auroc")
+    return {
+        "roc.svg": svg.roc(results.tables("roc"), auroc, TITLE, note),
+        "auroc.svg": svg.intervals(auroc, "AUROC on real films", note),
+    }
+
+
+def insert(text: str, content: str) -> str:
+    """The README's text with what stands between the marks replaced.
+
+    Raises:
+        InputError: if it does not hold both marks, once each and in order.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or not pattern.search(text):
+        raise InputError(
+            f"the README needs the marks {BEGIN} and {END}, once each and in this order; the "
+            "table of results is written between them."
+        )
+    return pattern.sub(lambda _: f"{BEGIN}\n{content}\n{END}", text)
+
+
+def write(results: Results, path: Path) -> list[Path]:
+    """Write the README's table, and its pictures into the folder of the results.
+
+    Returns:
+        The files written.
+    """
+    artifacts.write_text(path, insert(path.read_text(encoding="utf-8"), block(results)))
+    drawn = {results.folder / name: picture for name, picture in pictures(results).items()}
+    for file, picture in drawn.items():
+        artifacts.write_text(file, picture)
+    return [path, *drawn]
+
+
+def _cell(row: pd.Series) -> str:
+    if pd.isna(row["auroc"]):
+        return str(row["remark"])
+    return f"{row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"

@@ -1,0 +1,173 @@
+"""The tables that an evaluation left in a folder, and what they were measured on."""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from cxr import artifacts
+from cxr.config import Config
+from cxr.errors import InputError
+
+# How every interval is made: `cxr.evaluation.intervals`.
+INTERVAL = "95 %, each patient left out in turn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A folder of tables, `<kind>_<run>.csv`, and the facts that belong beside every score.
+
+    Attributes:
+        folder: where the tables lie.
+        runs: one mapping a run, in the order of pages and colours: its `run` (the name in
+            the tables), and as far as they are known `split`, `seed`, `image_size`,
+            `weights`, `parameters`, `validation_auroc` and the numbers of films, patients,
+            epochs and seconds of its training.
+        films: which films were scored, in words.
+        interval: how intervals were made, in words.
+        command: what makes the tables again.
+        phantoms: whether the films are drawn.
+    """
+
+    folder: Path
+    runs: tuple[Mapping, ...]
+    films: str
+    interval: str
+    command: str
+    phantoms: bool = False
+
+    def named(self) -> dict[str, str]:
+        """Run -> what pages call it: without the split, where that leaves no two alike."""
+        short = {r["run"]: r["run"].removesuffix(f"-{r.get('split', '')}") for r in self.runs}
+        return short if len(set(short.values())) == len(short) else {name: name for name in short}
+
+    def table(self, kind: str, run: str) -> pd.DataFrame | None:
+        """The table of one kind and run; None where the evaluation made none."""
+        path = self.folder / f"{kind}_{run}.csv"
+        return pd.read_csv(path) if path.exists() else None
+
+    def tables(self, kind: str) -> dict[str, pd.DataFrame]:
+        """What pages call a run -> its table of this kind, for all runs that have one."""
+        found = {words: self.table(kind, run) for run, words in self.named().items()}
+        return {words: table for words, table in found.items() if table is not None}
+
+    def reliability(self, run: str) -> dict[str, pd.DataFrame]:
+        """ "as predicted" and "recalibrated" -> reliability; empty where there is none."""
+        table = self.table("reliability", run)
+        return {} if table is None else dict(list(table.groupby("scores", sort=False)))
+
+    def best(self) -> Mapping:
+        """The run with the highest AUROC on validation films: the test set chooses nothing."""
+        return max(self.runs, key=lambda run: run.get("validation_auroc") or 0)
+
+    def mean(self, run: str) -> pd.Series:
+        """The mean over the findings: auroc, low, high, films, patients."""
+        return self.table("auroc", run).set_index("finding").loc["Mean"]
+
+    def provenance(self) -> str:
+        """What must stand beside every score: split, films, patients, interval, seed, command."""
+        mean = self.mean(self.best()["run"])
+        splits, seeds = (
+            ", ".join(dict.fromkeys(str(run.get(key, "not stated")) for run in self.runs))
+            for key in ("split", "seed")
+        )
+        return (
+            f"split {splits} · {int(mean['films']):,} test films of {int(mean['patients']):,} "
+            f"patients · interval: {self.interval} · seed {seeds} · {self.command}"
+        )
+
+    def checksum(self) -> str:
+        """SHA-256 over the tables and the summary, to tell whether a page is of the present."""
+        digest = hashlib.sha256()
+        for path in sorted([*self.folder.glob("*.csv"), *self.folder.glob("summary.json")]):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
+
+
+_KINDS = {
+    "baseline": "small CNN",
+    "residual": "residual CNN",
+    "mobilenet": "MobileNet",
+    "mobilenet_small": "MobileNet, a quarter as wide",
+    "densenet121": "DenseNet121",
+}
+
+
+def kind(model: str) -> str | None:
+    """What a model is, in words; None for one that the project does not know."""
+    return _KINDS.get(model)
+
+
+def origin(weights: str | None) -> str | None:
+    """What a network was trained from, in words; None where it is not recorded.
+
+    Args:
+        weights: as the run's record names them: "none", "imagenet" or a file.
+    """
+    if weights is None:
+        return None
+    if weights == "none":
+        return "random weights"
+    name = Path(weights).name
+    # Keras's names of its files without the top, all of them trained on ImageNet.
+    known = weights == "imagenet" or re.search(r"no_?top\.h5$", name)
+    return "ImageNet weights" if known else name
+
+
+def of_folder(folder: Path) -> Results:
+    """The results in a folder, with its `summary.json` if there is one.
+
+    Raises:
+        InputError: if the folder holds no table of AUROCs, or not that of every run that the
+            summary names.
+    """
+    summary = {}
+    if (folder / "summary.json").exists():
+        summary = artifacts.read_json(folder / "summary.json")
+    paths = sorted(folder.glob("auroc_*.csv"))
+    runs = summary.get("runs") or [{"run": path.stem.removeprefix("auroc_")} for path in paths]
+    missing = [run["run"] for run in runs if folder / f"auroc_{run['run']}.csv" not in paths]
+    if missing or not runs:
+        raise InputError(
+            f"{folder} holds no auroc_{missing[0] if missing else '<run>'}.csv; give a folder of "
+            "tables that 300-evaluation, `python -m cxr evaluate` or `make accuracy` wrote."
+        )
+    return Results(
+        folder=folder,
+        runs=tuple(runs),
+        films=summary.get("films", "which films these are is not stated"),
+        interval=summary.get("interval", INTERVAL),
+        command=summary.get("command", "command not stated"),
+    )
+
+
+def of_profile(config: Config) -> Results:
+    """The results of a profile's own run, from its tables and the records of its models.
+
+    Raises:
+        InputError: if none of the configured models was evaluated.
+    """
+    tables = config.presentation / "tables"
+    names = [config.run_name(model) for model in config.models]
+    evaluated = [name for name in names if (tables / f"auroc_{name}.csv").exists()]
+    if not evaluated:
+        raise InputError(
+            f"{tables} holds no auroc_{names[0]}.csv; run 300-evaluation first "
+            f"(make run PROFILE={config.profile})."
+        )
+    runs = []
+    for name in evaluated:
+        path = config.runs / name / "config.json"
+        runs.append((artifacts.read_json(path) if path.exists() else {}) | {"run": name})
+    kind = "phantoms: synthetic drawings" if config.phantoms else "real films"
+    return Results(
+        folder=tables,
+        runs=tuple(runs),
+        films=f"{kind}, seen at {config.image_size} px (profile {config.profile})",
+        interval=INTERVAL,
+        command=f"make run PROFILE={config.profile}",
+        phantoms=config.phantoms,
+    )

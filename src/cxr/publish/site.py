@@ -1,0 +1,220 @@
+"""A site of a profile's results: its notebooks and cards as pages that need no network."""
+
+import copy
+import html
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbconvert
+import nbformat
+import pandas as pd
+import plotly.graph_objects as go
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+from pygments.formatters import HtmlFormatter
+
+from cxr import artifacts, figures
+from cxr.config import PROJECT, Config
+from cxr.figures.display import PLOTLY_TYPE
+from cxr.figures.page import page
+from cxr.publish import notebooks
+
+TITLE = "Detection of 14 pathologies in chest X-rays"
+
+# Of pygments' styles, one whose every colour can be read on the page's grey.
+_CODE = f"""\
+<style>
+{HtmlFormatter(style="xcode").get_style_defs(".highlight")}
+.highlight {{ background: var(--soft); border-radius: 4px; margin: 1rem 0 .5rem; }}
+.highlight pre {{ margin: 0; }}
+.output_area {{ margin: .5rem 0 1rem; }}
+.output_area pre {{ background: none; border-left: 3px solid var(--line); border-radius: 0; }}
+.prompt {{ display: none; }}
+</style>
+<noscript><style>.cxr-figure > div:empty::after {{
+  content: "This figure is interactive and needs JavaScript; its numbers are in the tables."; }}
+</style></noscript>"""
+
+
+def write(config: Config) -> Path:
+    """Write the site into `<presentation>/site/`, and return its index page.
+
+    The pages are the executed notebooks, the model cards and checklists, the data card, and
+    the slides if `<presentation>/deck.html` is there. Links are relative and plotly.js lies
+    beside them, once, so that the folder can be moved, zipped, or opened from a disk.
+
+    Raises:
+        InputError: if a notebook was not executed yet.
+    """
+    executed = notebooks.executed(config)
+    folder = config.presentation / "site"
+    library = figures.write_library(folder)
+    texts = {path.stem: path for path in sorted(config.presentation.glob("*.md"))}
+    links = {"Results": "index.html"}
+    links |= {f"{stage} {_title(book)}": _address(stage) for stage, book in executed.items()}
+    cards = {_words(name): f"{name}.html" for name in texts}
+    deck = config.presentation / "deck.html"
+    if deck.exists():
+        with artifacts.atomic(folder / "deck.html") as temporary:
+            shutil.copyfile(deck, temporary)
+        cards["Slides"] = "deck.html"
+    # Cards of models can be many, so only the first page lists those.
+    links |= {
+        words: link for words, link in cards.items() if link in ("data_card.html", "deck.html")
+    }
+    for stage, book in executed.items():
+        body = notebook_page(book, library)
+        _save(folder, _address(stage), f"{stage} {_title(book)}", body, links)
+    for name, path in texts.items():
+        body = _markdown(path.read_text(encoding="utf-8"))
+        _save(folder, f"{name}.html", _words(name), body, links)
+    return _save(folder, "index.html", TITLE, _index(config, executed, cards, library), links)
+
+
+def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
+    """HTML of an executed notebook; its figures take plotly.js from `library`."""
+    notebook = copy.deepcopy(notebook)
+    number = 0
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if PLOTLY_TYPE in data:
+                number += 1
+                drawing = figures.fragment(
+                    go.Figure(data[PLOTLY_TYPE]), f"figure-{number}", library=library
+                )
+                output.data = nbformat.from_dict({"text/html": drawing})
+            elif "text/markdown" in data:
+                # A page has one title: a card that is shown below a heading goes two down.
+                data["text/markdown"] = re.sub(
+                    "^#", "###", data["text/markdown"], flags=re.MULTILINE
+                )
+            elif "<table" in data.get("text/html", ""):
+                data["text/html"] = _scrolling(data["text/html"])
+    exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
+    return _linked(_wide_tables(exporter.from_notebook_node(notebook)[0]))
+
+
+def _linked(text: str) -> str:
+    """Lead links to a notebook to its page, those to other files to the repository."""
+
+    def lead(found: re.Match) -> str:
+        target, _, part = found[1].partition("#")
+        if target in notebooks.STAGES.values():
+            address = f"{Path(target).stem}.html"
+        elif target and (PROJECT / target).exists():
+            address = f"{notebooks.repository()}/blob/main/{target}"
+        else:
+            return found[0]
+        return f'href="{address}{"#" + part if part else ""}"'
+
+    return re.sub(r'href="([^":]*)"', lead, text)
+
+
+def _index(
+    config: Config,
+    executed: Mapping[str, nbformat.NotebookNode],
+    cards: Mapping[str, str],
+    library: str,
+) -> str:
+    """The first page: what was found, and where everything else is."""
+    parts = [f"<h1>{TITLE}</h1>", _markdown(config.banner), _results(config, library)]
+    parts.append("<h2>The four notebooks</h2>")
+    parts.append(
+        _cards({f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()})
+    )
+    if cards:
+        parts.append("<h2>Cards and slides</h2>")
+        parts.append(_cards({words: (link, _purpose(link)) for words, link in cards.items()}))
+    return "\n".join(parts)
+
+
+def _results(config: Config, library: str) -> str:
+    """Mean AUROC of every run with its interval, and that of every finding as a figure."""
+    tables = {
+        path.stem.removeprefix("auroc_"): pd.read_csv(path)
+        for path in sorted((config.presentation / "tables").glob("auroc_*.csv"))
+    }
+    if not tables:
+        return ""
+    rows = []
+    for name, table in tables.items():
+        mean = table.set_index("finding").loc["Mean"]
+        score = f"{mean['auroc']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+        numbers = f"<td>{mean['films']:,.0f}</td><td>{mean['patients']:,.0f}</td>"
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th><td>{score}</td>{numbers}</tr>')
+    header = "".join(
+        f'<th scope="col">{words}</th>'
+        for words in ("model", "mean AUROC (95 % interval)", "test films", "patients")
+    )
+    table = f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    figure = figures.ranked(
+        tables, title="AUROC by finding, with 95 % intervals", axis="AUROC", reference=0.5
+    )
+    drawing = figures.fragment(figure, "results", library=library)
+    return f"<h2>How well do the models rank the test films?</h2>{_scrolling(table)}{drawing}"
+
+
+def _cards(entries: Mapping[str, tuple[str, str]]) -> str:
+    items = "".join(
+        f'<li><h3><a href="{html.escape(address)}">{html.escape(words)}</a></h3>'
+        f"<p>{html.escape(text)}</p></li>"
+        for words, (address, text) in entries.items()
+    )
+    return f'<ul class="cards">{items}</ul>'
+
+
+def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, str]) -> Path:
+    content = page(title, body, links=links, current=name, head=_CODE)
+    artifacts.write_text(folder / name, content)
+    return folder / name
+
+
+def _markdown(text: str) -> str:
+    content = re.sub('<a class="anchor-link".*?</a>', "", markdown2html_mistune(text))
+    return _linked(_wide_tables(content))
+
+
+def _wide_tables(text: str) -> str:
+    """Let the tables of Markdown scroll by themselves; those of outputs do already."""
+    return re.sub(r"<table>.*?</table>", lambda found: _scrolling(found[0]), text, flags=re.DOTALL)
+
+
+def _scrolling(table: str) -> str:
+    """A table on a narrow screen scrolls, also by keyboard, instead of widening the page."""
+    return f'<div class="wide" role="region" aria-label="Table" tabindex="0">{table}</div>'
+
+
+def _address(stage: str) -> str:
+    return f"{Path(notebooks.STAGES[stage]).stem}.html"
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    """A notebook's title without its number."""
+    return notebook.cells[0].source.splitlines()[0].split("·")[-1].strip("# ")
+
+
+def _question(notebook: nbformat.NotebookNode) -> str:
+    """The question that a notebook opens with, or else its first statement."""
+    lead = notebook.cells[0].source.partition("\n")[2].strip()
+    return re.match("[^?.;]*[?.;]?", lead)[0].replace(";", ".")
+
+
+def _words(name: str) -> str:
+    """A file's name in words: "model_card_baseline-patient" is "Model card: baseline-patient"."""
+    for kind in ("model_card", "checklist", "data_card"):
+        if name.startswith(kind):
+            run = name.removeprefix(kind).strip("_")
+            return kind.replace("_", " ").capitalize() + (f": {run}" if run else "")
+    return name.replace("_", " ")
+
+
+def _purpose(address: str) -> str:
+    purposes = {
+        "model_card": "What to know before using this model for research, limits included.",
+        "checklist": "What was done and what was not, item by item after CLAIM.",
+        "data_card": "What the films and labels are, and what they are not.",
+        "deck": "The results as slides.",
+    }
+    return next((text for kind, text in purposes.items() if address.startswith(kind)), "")

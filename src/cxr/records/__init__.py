@@ -1,0 +1,1 @@
+"""What is known about the films: NIH's tables, radiologists' readings, splits by patient."""

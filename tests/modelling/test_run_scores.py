@@ -1,0 +1,113 @@
+"""Test scores: made once per run, never mixed up."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+from cxr.modelling import run_scores
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"a model")
+    return tmp_path
+
+
+@pytest.fixture
+def films():
+    return pd.DataFrame({"film": ["b.png", "a.png", "c.png"], "patient_id": [2, 1, 2]})
+
+
+class Scorer:
+    """Stands in for a model, and counts how often it is asked."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, folder, frame):
+        self.calls += 1
+        values = np.arange(len(frame) * 14, dtype=np.float32).reshape(-1, 14) / 100
+        return pd.concat([frame, pd.DataFrame(values, columns=list(FINDINGS))], axis=1)
+
+
+def test_films_are_scored_once_and_then_read(run, films):
+    scorer = Scorer()
+    first = run_scores.once(run, films, scorer)
+    again = run_scores.once(run, films, scorer)
+    assert scorer.calls == 1
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    assert list(first["film"]) == ["b.png", "a.png", "c.png"]
+
+
+def test_saved_scores_come_back_in_the_order_of_the_films(run, films):
+    first = run_scores.once(run, films, Scorer()).set_index("film")
+    other = run_scores.once(run, films.iloc[::-1].reset_index(drop=True), Scorer())
+    assert list(other["film"]) == ["c.png", "a.png", "b.png"]
+    pd.testing.assert_frame_equal(other.set_index("film").loc[first.index], first)
+
+
+def test_scores_of_other_films_are_refused(run, films):
+    run_scores.once(run, films, Scorer())
+    with pytest.raises(InputError, match="films was 3, is now 2"):
+        run_scores.once(run, films.head(2), Scorer())
+
+
+def test_scores_of_another_model_are_refused(run, films):
+    run_scores.once(run, films, Scorer())
+    (run / "model.keras").write_bytes(b"trained again")
+    with pytest.raises(InputError, match="model_checksum"):
+        run_scores.once(run, films, Scorer())
+
+
+def test_no_model_and_no_films_are_named(run, films):
+    with pytest.raises(InputError, match="no test film is present"):
+        run_scores.once(run, films.head(0), Scorer())
+    (run / "model.keras").unlink()
+    with pytest.raises(InputError, match="run 200-modeling first"):
+        run_scores.once(run, films, Scorer())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="Mass"), r"lacks the column\(s\) Mass"),
+        (lambda f: f.assign(Mass=[0.5, 1.5, 0.5]), "outside 0 to 1"),
+        (lambda f: f.assign(Mass=[0.5, np.nan, 0.5]), "or empty ones"),
+        (lambda f: f.assign(film=["a.png", "a.png", "b.png"]), r"1 film\(s\) twice"),
+    ],
+)
+def test_spoiled_scores_are_refused(run, films, change, message):
+    path = run / "validation_scores.csv"
+    change(Scorer()(run, films)).to_csv(path, index=False)
+    with pytest.raises(InputError, match=message):
+        run_scores.read(path)
+
+
+def test_missing_scores_say_what_to_run(run):
+    with pytest.raises(InputError, match="run 200-modeling first"):
+        run_scores.read(run / "validation_scores.csv")
+
+
+def test_scores_meet_their_own_films_records(run, films):
+    records = films.sort_values("film").reset_index(drop=True)
+    records[list(FINDINGS)] = 0
+    records.loc[records["film"] == "b.png", "Mass"] = 1
+    made = Scorer()(run, films)
+    paired, scores = run_scores.pair({"run": made}, records)
+    assert list(paired.index) == list(scores["run"].index) == ["a.png", "b.png", "c.png"]
+    assert paired.loc["b.png", "Mass"] == 1
+    assert scores["run"].loc["b.png", "Mass"] == pytest.approx(
+        made.set_index("film").loc["b.png", "Mass"]
+    )
+
+
+def test_scores_without_records_and_runs_on_other_films_are_refused(run, films):
+    records = films.copy()
+    records[list(FINDINGS)] = 0
+    made = Scorer()(run, films)
+    with pytest.raises(InputError, match=r"1 of 3 films that run scored"):
+        run_scores.pair({"run": made}, records.head(2))
+    with pytest.raises(InputError, match="same films only"):
+        run_scores.pair({"one": made, "two": made.head(2)}, records)

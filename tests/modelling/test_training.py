@@ -1,0 +1,495 @@
+"""Training at toy size: 64 px drawings whose sign anybody could see."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.python.framework import kernels
+
+from cxr import artifacts, config
+from cxr.errors import InputError
+from cxr.evaluation import calibration, ranking
+from cxr.films import film_cache
+from cxr.findings import FINDINGS
+from cxr.modelling import models, pipeline, predict, training
+
+pytestmark = pytest.mark.slow
+
+SIZE = 64
+
+
+def draw(folder, count, *, seed=0):
+    """Films with a bright square where Mass is, a dark one where Nodule is, and noise."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, paths = [], {}
+    for number in range(count):
+        targets = dict.fromkeys(FINDINGS, 0)
+        picture = random.normal(120, 10, (SIZE, SIZE))
+        if random.random() < 0.5:
+            targets["Mass"] = 1
+            picture[10:30, 10:30] += 60
+        if random.random() < 0.5:
+            targets["Nodule"] = 1
+            picture[35:50, 35:50] -= 60
+        film = f"{number // 2:08d}_{number % 2:03d}.png"
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / film)
+        paths[film] = folder / film
+        rows.append({"film": film, "patient_id": number // 2} | targets)
+    return pd.DataFrame(rows), paths
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    frame, paths = draw(folder / "films", 96)
+    return {"train": frame[:64], "validation": frame[64:]}, paths
+
+
+def settings(root, **changes):
+    values = {
+        "root": root,
+        "image_size": SIZE,
+        "models": ("baseline",),
+        "epochs": 3,
+        "batch_size": 16,
+        "profile": "first_archive",
+    }
+    return config.load_config({}, **(values | changes))
+
+
+def train(root, drawn, **changes):
+    splits, paths = drawn
+    chosen = settings(root, **changes)
+    training.preflight(chosen)
+    record = training.run(chosen.models[0], paths, splits, chosen, split_checksum="toy")
+    return record, chosen.runs / chosen.run_name(chosen.models[0])
+
+
+@pytest.fixture(scope="module")
+def finished(drawn, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("finished"), drawn, epochs=4)
+
+
+def test_a_run_folder_says_what_the_run_was(finished):
+    record, folder = finished
+    assert record == artifacts.read_json(folder / "config.json")
+    assert record["train_films"] == 64
+    assert record["validation_patients"] == 16
+    assert record["versions"]["keras"] == keras.__version__
+    assert record["finished"]
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert record["validation_auroc"] == pytest.approx(history["val_auroc"].max(), abs=1e-6)
+    assert len((folder / "training.log").read_text().splitlines()) == 4
+    assert list((folder / "tensorboard").rglob("events.*"))
+    assert not (folder / "checkpoint.npz").exists()
+
+
+def test_findings_without_positives_are_not_estimable_and_left_out_of_the_mean(finished):
+    history = pd.read_csv(finished[1] / "history.csv")
+    assert history["val_auroc_Hernia"].isna().all()
+    pair = history[["val_auroc_Mass", "val_auroc_Nodule"]].mean(axis=1)
+    assert history["val_auroc"].to_numpy() == pytest.approx(pair.to_numpy())
+
+
+def test_a_saved_model_gives_the_scores_that_were_saved_with_it(finished, drawn):
+    folder = finished[1]
+    splits, paths = drawn
+    saved = pd.read_csv(folder / "validation_scores.csv")
+    again = training.score(folder, paths, splits["validation"], folder / "cache")
+    assert saved["film"].tolist() == splits["validation"]["film"].tolist()
+    np.testing.assert_allclose(saved[list(FINDINGS)], again[list(FINDINGS)], atol=1e-6)
+
+
+def test_validation_sees_the_films_without_augmentation_or_dropout(finished, drawn):
+    splits, paths = drawn
+    network = training.load(finished[1])
+    store = film_cache.prepare(paths, finished[1] / "cache", size=SIZE)
+    first, second = (training.predict(network, store, splits["validation"]) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    row = store.rows(splits["validation"]["film"][:1])
+    plain = network(store.take(row).astype(np.float32), training=False).numpy()[0]
+    np.testing.assert_allclose(first.loc[0, list(FINDINGS)].astype(float), plain, atol=1e-5)
+
+
+def test_augmentation_touches_the_training_films_and_no_others(drawn, tmp_path, monkeypatch):
+    # An augmentation that blackens every film: nothing can be learned from such films, and
+    # they differ from those that validation, which is not augmented, must see.
+    shapes = []
+
+    def blacken(pictures, seed, **options):
+        shapes.append(pictures.shape)
+        return tf.zeros(tf.shape(pictures))
+
+    monkeypatch.setattr(pipeline, "augment", blacken)
+    _, folder = train(tmp_path, drawn, epochs=1)
+    assert shapes, "training did not augment"
+    scores = pd.read_csv(folder / "validation_scores.csv")["Mass"].to_numpy()
+    assert len(np.unique(scores.round(6))) > len(scores) / 2
+    network = training.load(folder)
+    black = network(np.zeros((1, SIZE, SIZE, 1), np.float32)).numpy()
+    assert np.abs(scores - black[0, FINDINGS.index("Mass")]).min() > 1e-6
+
+
+def test_the_epoch_is_chosen_by_the_scores_that_the_saved_model_gives(finished, drawn):
+    record, folder = finished
+    splits, _ = drawn
+    saved = pd.read_csv(folder / "validation_scores.csv")
+    by_finding = ranking.auroc(
+        splits["validation"][list(FINDINGS)].to_numpy(), saved[list(FINDINGS)].to_numpy()
+    )
+    assert record["validation_auroc"] == pytest.approx(np.nanmean(by_finding), abs=1e-6)
+    history = pd.read_csv(folder / "history.csv").set_index("epoch")
+    chosen = history.loc[record["best_epoch"], [f"val_auroc_{f}" for f in FINDINGS]]
+    np.testing.assert_allclose(chosen.to_numpy(float), by_finding, atol=1e-6)
+
+
+def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn):
+    record, folder = finished
+    root = folder.parents[1]
+    stamp = (folder / "model.keras").stat().st_mtime_ns
+    assert train(root, drawn, epochs=4)[0] == record
+    assert (folder / "model.keras").stat().st_mtime_ns == stamp
+    with pytest.raises(InputError) as caught:
+        train(root, drawn, epochs=5)
+    assert "epochs was 4, is now 5" in str(caught.value)
+
+
+def test_looking_at_the_loss_less_often_changes_nothing(drawn, tmp_path, monkeypatch):
+    # 64 films in batches of 24 are three steps, so the second look comes early.
+    monkeypatch.setattr(training, "_steps_per_look", lambda: 2)
+    often = train(tmp_path / "2", drawn, epochs=2, batch_size=24)
+    monkeypatch.setattr(training, "_steps_per_look", lambda: 1)
+    always = train(tmp_path / "1", drawn, epochs=2, batch_size=24)
+    for column in ("loss", "val_loss", "val_auroc"):
+        curves = [
+            pd.read_csv(folder / "history.csv")[column].to_numpy() for _, folder in (often, always)
+        ]
+        np.testing.assert_allclose(*curves, rtol=1e-5, err_msg=column)
+
+
+def test_the_same_seed_gives_the_same_run(drawn, tmp_path):
+    scores = [
+        pd.read_csv(train(tmp_path / str(trial), drawn, epochs=1)[1] / "validation_scores.csv")
+        for trial in range(2)
+    ]
+    pd.testing.assert_frame_equal(*scores)
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import keras
+import test_training as toy
+
+
+class Death(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (2, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+fit = keras.Model.fit
+keras.Model.fit = lambda self, *data, callbacks=(), **options: fit(
+    self, *data, callbacks=[*callbacks, Death()], **options
+)
+frame, paths = toy.draw(Path({films!r}), 96)
+toy.train(Path({root!r}), ({{"train": frame[:64], "validation": frame[64:]}}, paths), epochs=5)
+"""
+
+
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(drawn, tmp_path):
+    undisturbed, folder = train(tmp_path / "whole", drawn, epochs=5)
+    code = CHILD.format(
+        tests=str(Path(__file__).parent),
+        films=str(tmp_path / "films"),
+        root=str(tmp_path / "killed"),
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()[-2000:]
+    killed = tmp_path / "killed/runs/baseline-patient"
+    assert len(pd.read_csv(killed / "history.csv")) == 2, "two epochs, and part of the third"
+    record, _ = train(tmp_path / "killed", drawn, epochs=5)
+    for name in ("validation_scores.csv", "history.csv"):
+        whole, resumed = (
+            pd.read_csv(path / name).drop(columns="seconds", errors="ignore")
+            for path in (folder, killed)
+        )
+        pd.testing.assert_frame_equal(whole, resumed, rtol=1e-6)
+    for name in ("best_epoch", "epochs_done", "validation_auroc"):
+        assert record[name] == undisturbed[name]
+
+
+def test_a_damaged_checkpoint_is_named_with_its_remedy(drawn, tmp_path, monkeypatch):
+    def cut(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(keras.callbacks.TensorBoard, "on_epoch_end", cut)
+        train(tmp_path, drawn)
+    checkpoint = tmp_path / "runs/baseline-patient/checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"checkpoint\.npz cannot be read .* remove it"):
+        train(tmp_path, drawn)
+
+
+def test_a_run_of_another_split_is_refused(finished, drawn):
+    splits, paths = drawn
+    chosen = settings(finished[1].parents[1], epochs=4)
+    with pytest.raises(InputError, match="split_checksum was 'toy', is now 'foreign'"):
+        training.run("baseline", paths, splits, chosen, split_checksum="foreign")
+    fewer = splits | {"train": splits["train"][:60]}
+    with pytest.raises(InputError, match="train_films was 64, is now 60"):
+        training.run("baseline", paths, fewer, chosen, split_checksum="toy")
+
+
+def test_a_model_can_learn_32_films_by_heart(drawn, tmp_path):
+    splits, paths = drawn
+    frame = splits["train"][:32]
+    store = film_cache.prepare({film: paths[film] for film in frame["film"]}, tmp_path, size=SIZE)
+    keras.utils.set_random_seed(1)
+    trainee = training.Trainee(models.build("baseline", image_size=SIZE), 1, augmented=False)
+    trainee.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", jit_compile=False)
+    targets = frame[list(FINDINGS)].to_numpy()
+    dataset = pipeline.batches(store, store.rows(frame["film"]), targets, batch_size=8)
+    trainee.fit(dataset, epochs=80, verbose=0, shuffle=False)
+    scores = training.predict(trainee.network, store, frame)[list(FINDINGS)].to_numpy()
+    wrong = np.abs(scores - targets)
+    assert -np.log1p(-wrong).mean() < 0.02
+
+
+def test_a_last_batch_of_one_film_trains(drawn, tmp_path):
+    splits, paths = drawn
+    odd = {"train": splits["train"][:33], "validation": splits["validation"]}
+    record, _ = train(tmp_path, (odd, paths), epochs=1)
+    assert record["train_films"] == 33
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence(drawn, tmp_path):
+    splits, paths = drawn
+    broken = splits["train"].assign(Mass=np.nan)
+    with pytest.raises(InputError, match="the loss became nan") as caught:
+        train(tmp_path, ({"train": broken, "validation": splits["validation"]}, paths))
+    assert "Lower CXR_LEARNING_RATE" in str(caught.value)
+    assert not (tmp_path / "runs" / "baseline-patient" / "model.keras").exists()
+
+
+def test_without_validation_films_the_last_epoch_is_kept(drawn, tmp_path):
+    splits, paths = drawn
+    record, folder = train(
+        tmp_path, ({"train": splits["train"], "validation": splits["validation"][:0]}, paths)
+    )
+    assert record["validation_auroc"] is None
+    assert record["best_epoch"] == 3
+    assert pd.read_csv(folder / "validation_scores.csv").empty
+
+
+def test_nothing_to_train_on_is_refused(drawn, tmp_path):
+    splits, _ = drawn
+    with pytest.raises(InputError, match="none of the 64 training films is present"):
+        train(tmp_path, (splits, {}))
+
+
+def test_too_little_memory_names_the_batch_size_to_try(tmp_path):
+    with (
+        pytest.raises(InputError, match="set CXR_BATCH_SIZE=8"),
+        training._explained(settings(tmp_path)),
+    ):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_the_full_profile_refuses_a_machine_without_a_gpu():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    full = config.load_config({"CXR_PROFILE": "full"})
+    with pytest.raises(InputError, match="CXR_ALLOW_CPU=1"):
+        training.preflight(full)
+    allowed = config.load_config({"CXR_PROFILE": "full", "CXR_ALLOW_CPU": "1"})
+    assert "float32" in training.preflight(allowed)
+
+
+def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
+    splits, paths = drawn
+    with pytest.raises(InputError, match="run 200-modeling first"):
+        training.load(tmp_path)
+    (tmp_path / "model.keras").write_bytes(b"not a model")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        training.load(tmp_path)
+    small = film_cache.prepare(paths, tmp_path, size=32)
+    with pytest.raises(InputError, match="the model takes films of 64 px"):
+        training.predict(training.load(finished[1]), small, splits["validation"])
+
+
+def test_one_film_gives_a_report_that_says_what_it_is_worth(finished, drawn):
+    splits, paths = drawn
+    film = splits["validation"]["film"].iloc[0]
+    table, notes = predict.report(finished[1], paths[film])
+    saved = pd.read_csv(finished[1] / "validation_scores.csv").iloc[0]
+    for row in table.itertuples():
+        assert row.probability == pytest.approx(saved[row.finding], abs=1e-5)
+    assert table["probability"].is_monotonic_decreasing
+    assert "not a medical device" in notes
+    assert "not recalibrated" in notes
+    with pytest.raises(InputError, match=r"config\.json does not exist"):
+        predict.report(finished[1].parent / "none", paths[film])
+
+
+def test_a_report_uses_the_recalibration_and_thresholds_of_the_run(finished, drawn, tmp_path):
+    splits, paths = drawn
+    film = paths[splits["validation"]["film"].iloc[0]]
+    plain, _ = predict.report(finished[1], film)
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
+    # An intercept of log(3) triples the odds.
+    calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
+    # Thresholds live on the scale of the probabilities that are shown; Hernia has none.
+    middle = plain["probability"].median()
+    cut = 3 * middle / (1 - middle) / (1 + 3 * middle / (1 - middle))
+    cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": cut - 1e-6})
+    cuts.loc[cuts["finding"] == "Hernia", "threshold"] = np.nan
+    cuts.to_csv(folder / "thresholds.csv", index=False)
+    table, notes = predict.report(folder, film)
+    before = plain.set_index("finding")["probability"]
+    after = table.set_index("finding")["probability"][before.index]
+    odds = before / (1 - before)
+    np.testing.assert_allclose(after, 3 * odds / (1 + 3 * odds), rtol=1e-5)
+    reached = table.set_index("finding")["reached"]
+    assert reached["Hernia"] == "no threshold"
+    rest = [finding for finding in FINDINGS if finding != "Hernia"]
+    assert reached[rest].to_dict() == (before[rest] >= middle).to_dict()
+    # A probability at or above its threshold is reached, and no other.
+    shown = table[table["finding"] != "Hernia"]
+    assert (shown["reached"] == (shown["probability"] >= shown["threshold"])).all()
+    assert "recalibrated, where that helped" in notes
+
+
+def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
+    for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
+        record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}
+        artifacts.write_json(tmp_path / name / "config.json", record)
+    name, why = predict.choose(tmp_path)
+    assert name == "small"
+    assert "0.700" in why and "1 of the split `original` left out" in why
+    shutil.rmtree(tmp_path / "small")
+    with pytest.raises(InputError, match="keeps patients apart; 1 of the split `original`"):
+        predict.choose(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "float32"), ((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16")],
+    ids=["P100", "T4", "A100"],
+)
+def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
+    monkeypatch, capability, precision
+):
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu0", "gpu1"])
+    experimental = tf.config.experimental
+    monkeypatch.setattr(experimental, "set_memory_growth", lambda *given: grown.append(given))
+    monkeypatch.setattr(
+        experimental,
+        "get_device_details",
+        lambda gpu: {"device_name": "Made-up GPU", "compute_capability": capability},
+    )
+    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    before = keras.config.dtype_policy()
+    try:
+        told = training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+        assert keras.config.dtype_policy().name == precision
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert told == f"2 GPU(s): Made-up GPU, 16384 MiB; precision {precision}."
+    assert grown == [("gpu0", True), ("gpu1", True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ("baseline", "mixed_float16"),
+        ("mobilenet_small", "mixed_bfloat16"),
+        ("mobilenet_small", "float32"),
+    ],
+)
+def test_every_operation_of_a_training_step_can_run_on_a_gpu(model, precision):
+    # Without a kernel for its number format an operation goes to the CPU, silently, and the
+    # films travel back and forth. TensorFlow lists its GPU kernels on any machine.
+    if not tf.test.is_built_with_cuda():
+        pytest.skip("this TensorFlow was built without kernels for GPUs")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        trainee = training.Trainee(models.build(model, image_size=SIZE), 1)
+        trainee.compile(keras.optimizers.AdamW(1e-3), "binary_crossentropy", jit_compile=False)
+        trainee.optimizer.build(trainee.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy(before)
+    batch = (
+        tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8),
+        tf.TensorSpec((None, len(FINDINGS))),
+        tf.TensorSpec((None,)),
+    )
+    step = tf.function(lambda *data: trainee.train_step(data)).get_concrete_function(*batch)
+    graph = step.graph.as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    assert {"ImageProjectiveTransformV3", "Conv2DBackpropFilter"} <= {node.op for node in nodes}
+    assert not {node.op for node in nodes if not _has_gpu_kernel(node)}
+
+
+def _has_gpu_kernel(node):
+    for kernel in kernels.get_registered_kernels_for_op(node.op).kernel:
+        # "DEFAULT" are kernels for every kind of device.
+        if kernel.device_type in ("GPU", "DEFAULT") and all(
+            node.attr[constraint.name].type in constraint.allowed_values.list.type
+            for constraint in kernel.constraint
+        ):
+            return True
+    return False
+
+
+def test_the_gpu_check_finds_what_has_no_kernel():
+    node = tf.compat.v1.NodeDef(op="ImageProjectiveTransformV3")
+    node.attr["dtype"].type = tf.bfloat16.as_datatype_enum
+    assert not _has_gpu_kernel(node)
+    node.attr["dtype"].type = tf.float32.as_datatype_enum
+    assert _has_gpu_kernel(node) == tf.test.is_built_with_cuda()
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_told_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    with pytest.raises(InputError, match="make run CUDA=1"):
+        training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+
+
+def test_scores_stand_in_the_rows_of_their_films(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "PREDICTION_BATCH", 4)
+    paths = {}
+    for number in range(10):
+        path = tmp_path / f"{number:08d}_000.png"
+        Image.fromarray(np.full((SIZE, SIZE), 20 * number, np.uint8)).save(path)
+        paths[path.name] = path
+    store = film_cache.prepare(paths, tmp_path / "cache", size=SIZE)
+    # A network that says how bright a film is: its number times 20 in 255.
+    film = keras.Input((SIZE, SIZE, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(film)
+    network = keras.Model(film, keras.layers.Dense(14, "linear", kernel_initializer="ones")(mean))
+    wanted = [7, 0, 9, 3, 3, 1, 8]
+    frame = pd.DataFrame({"film": [f"{n:08d}_000.png" for n in wanted], "patient_id": wanted})
+    scores = training.predict(network, store, frame)
+    assert scores["Hernia"].tolist() == pytest.approx([20 * n for n in wanted])
+    assert scores["patient_id"].tolist() == wanted

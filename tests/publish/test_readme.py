@@ -1,0 +1,176 @@
+"""What the README says must be so."""
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from cxr import __main__, config
+from cxr.errors import InputError
+from cxr.figures import svg
+from cxr.figures.style import label
+from cxr.findings import FINDINGS
+from cxr.publish import notebooks, readme, results
+from cxr.records import splits
+
+README = (config.PROJECT / "README.md").read_text(encoding="utf-8")
+RESULTS = config.PROJECT / "presentation" / "results" / "images128"
+
+
+def test_nbviewer_links_derive_from_the_one_address():
+    for name in notebooks.STAGES.values():
+        assert f"]({notebooks.nbviewer(name)})" in README
+    repository = notebooks.nbviewer("x").split("/blob/")[0].replace("nbviewer.org/", "")
+    links = set(re.findall(r"https://(?:nbviewer\.org/)?github[^\s)]*", README))
+    assert {link.split("/blob/")[0].replace("nbviewer.org/", "") for link in links} <= {
+        repository,
+        repository.replace("github/", "github.com/"),
+    }
+
+
+def test_every_setting_is_listed_once():
+    listed = re.findall(r"^\| `CXR_(\w+)` \|", README, re.MULTILINE)
+    assert listed == [name for name in listed if name.lower() in vars(config.Config())]
+    assert sorted(name.lower() for name in listed) == sorted(
+        field.name for field in dataclasses.fields(config.Config)
+    )
+
+
+def test_every_make_target_that_it_names_exists():
+    makefile = (config.PROJECT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"`?make ([a-z]+)\b", README)) - {"and"}
+    assert named
+    assert named <= targets
+
+
+def test_every_local_link_leads_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)", README)
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert len(pictures) == 2
+    for link in (*links, *pictures):
+        assert (config.PROJECT / link).exists(), link
+
+
+def test_the_results_and_pictures_are_those_of_the_tables():
+    found = results.of_folder(RESULTS)
+    stale = "the tables have changed since: run make readme"
+    assert readme.insert(README, readme.block(found)) == README, stale
+    for name, picture in readme.pictures(found).items():
+        assert (RESULTS / name).read_text(encoding="utf-8") == picture, stale
+
+
+def test_the_results_table_says_what_was_measured():
+    summary = json.loads((RESULTS / "summary.json").read_text())
+    assert summary["runs"]
+    for run in summary["runs"]:
+        table = pd.read_csv(RESULTS / f"auroc_{run['run']}.csv")
+        assert f"{run['test_films']:,} test films of {run['test_patients']:,} patients" in README
+        for row in table.itertuples():
+            cell = f"{row.auroc:.3f} ({row.low:.3f} to {row.high:.3f})"
+            if pd.isna(row.auroc):
+                cell = "too few patients"
+            assert cell in README, (run["run"], row.finding)
+    for stated in (summary["films"], summary["interval"], f"`{summary['command']}`"):
+        assert stated in README
+
+
+def test_marks_that_are_missing_or_doubled_are_refused():
+    for text in ("no marks", f"{readme.END} {readme.BEGIN}", f"{README}{readme.BEGIN}"):
+        with pytest.raises(InputError, match="once each and in this order"):
+            readme.insert(text, "new")
+    before, after = readme.insert(README, "new\\1").split("new\\1")
+    assert README.startswith(before) and README.endswith(after)
+
+
+def test_the_pictures_hold_every_finding_and_model_and_what_they_are_not_for():
+    found = results.of_folder(RESULTS)
+    for name, picture in readme.pictures(found).items():
+        drawn = ElementTree.fromstring(picture)
+        texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        for finding in FINDINGS:
+            assert texts.count(label(finding)) == 1, (name, finding)
+        assert "Research software, not a medical device" in drawn.get("aria-label")
+        for model, table in found.tables("auroc").items():
+            mean = table.set_index("finding").loc["Mean"]
+            value = f"{mean['auroc']:.2f} ({mean['low']:.2f}–{mean['high']:.2f})"
+            assert any(model in text for text in texts) and any(value in text for text in texts)
+
+
+def test_the_picture_of_curves_draws_them_from_corner_to_corner():
+    curve = pd.DataFrame(
+        {"finding": FINDINGS[0], "false_positive_rate": [0, 0, 1], "sensitivity": [0, 0.5, 1]}
+    )
+    nothing = {"auroc": float("nan"), "low": float("nan"), "high": float("nan")}
+    table = pd.DataFrame({"finding": [*FINDINGS, "Mean"]} | nothing)
+    drawn = ElementTree.fromstring(svg.roc({"model": curve}, {"model": table}, "t", "n"))
+    space = "{http://www.w3.org/2000/svg}"
+    frame = drawn.findall(f"{space}rect")[1]
+    x, y, wide, high = (float(frame.get(side)) for side in ("x", "y", "width", "height"))
+    points = drawn.find(f"{space}polyline").get("points")
+    assert points == f"{x:.1f},{y + high:.1f} {x:.1f},{y + high / 2:.1f} {x + wide:.1f},{y:.1f}"
+    assert "too few patients" in [element.text for element in drawn.iter(f"{space}text")]
+
+
+def test_an_auroc_below_the_usual_scale_stays_inside_the_picture():
+    table = pd.DataFrame({"finding": ["Mass", "Mean"], "auroc": 0.25, "low": 0.12, "high": 0.4})
+    drawn = ElementTree.fromstring(svg.intervals({"model": table}, "t", "n"))
+    left = [float(c.get("cx")) for c in drawn.iter("{http://www.w3.org/2000/svg}circle")][1:]
+    names = [
+        float(text.get("x"))
+        for text in drawn.iter("{http://www.w3.org/2000/svg}text")
+        if text.text == "Mass"
+    ]
+    assert min(left) > names[0]
+
+
+def test_the_sizes_of_the_splits_are_those_that_the_code_makes(real_splits):
+    for kind, split in real_splits.items():
+        counts = split.value_counts()
+        sizes = " / ".join(f"{counts[name]:,}" for name in splits.NAMES)
+        assert re.search(rf"^\| `{kind}`[^|]* \| {sizes} \|", README, re.MULTILINE), kind
+
+
+def test_the_share_of_leaked_films_is_what_the_code_finds(real_records, real_splits):
+    test = splits.leakage(real_records, real_splits["original"]).set_index("split").loc["test"]
+    assert f"{100 * test['leaked']:.1f} % of its test films" in README
+    assert f"{len(real_records):,} chest films" in README
+
+
+def commands():
+    """Every command line of the README, without comments and variables set for it."""
+    fenced = "\n".join(re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)).splitlines()
+    inline = re.findall(r"`((?:CXR_\w+=\S+ )*(?:make|\.venv/bin/python)\b[^`]*)`", README)
+    for line in (*fenced, *inline):
+        for part in line.partition(" #")[0].split(" && "):
+            given = shlex.split(part)
+            while given and re.match(r"[A-Z_]+=", given[0]):
+                given.pop(0)
+            if given:
+                yield given
+
+
+def test_every_command_is_one_that_exists():
+    seen = set()
+    for given in commands():
+        seen.add(given[0])
+        if given[0] == "make":
+            # The list of what would be done; a target or a variable that is refused fails.
+            make = [shutil.which("make") or pytest.skip("make is not installed"), "--dry-run"]
+            done = subprocess.run(
+                [*make, *given[1:]], cwd=config.PROJECT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (given, done.stderr)
+        elif given[0] == ".venv/bin/python":
+            assert given[1:3] == ["-m", "cxr"], given
+            _, unknown = __main__._parser().parse_known_args(given[3:])
+            assert not unknown, given
+        else:
+            assert given[0] in ("git", "cd"), given
+    assert {"make", ".venv/bin/python"} <= seen

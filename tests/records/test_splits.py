@@ -1,0 +1,506 @@
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up import people, shared_patients
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.findings import FINDINGS, NO_FINDING
+from cxr.records import splits
+
+# ---- patient ----
+
+
+structures = st.lists(st.integers(1, 12), min_size=1, max_size=60)
+
+
+@given(structures, st.integers(0, 2**32 - 1))
+def test_any_patients_give_exact_sizes_or_a_clear_error_and_never_a_shared_patient(films, seed):
+    frame = people(films)
+    try:
+        split = splits.make(frame, "patient", min_combination=0, seed=seed)
+    except InputError as error:
+        assert "too few" in str(error) or "no choice of whole patients" in str(error)
+        return
+    assert split.index.equals(frame.index)
+    assert split.value_counts().to_dict() == splits.proportional_sizes(len(frame))
+    assert shared_patients(frame, split) == 0
+
+
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=7), st.integers(0, 99))
+@settings(max_examples=50)
+def test_an_error_means_that_no_division_of_the_patients_exists(films, seed):
+    frame = people(films)
+    sizes = splits.proportional_sizes(len(frame))
+    wanted = np.array([sizes[name] for name in splits.NAMES])
+    possible = any(
+        (np.bincount(parts, weights=films, minlength=3) == wanted).all()
+        for parts in itertools.product(range(3), repeat=len(films))
+    )
+    try:
+        splits.make(frame, "patient", min_combination=0, seed=seed)
+        made = True
+    except InputError:
+        made = False
+    assert made == (possible and (wanted > 0).all())
+
+
+@pytest.mark.soak
+def test_many_seeds_and_structures_keep_patients_apart():
+    random = np.random.default_rng(0)
+    for seed in range(2000):
+        patients = random.integers(3, 400)
+        frame = people(random.geometric(random.uniform(0.1, 0.9), patients), seed=seed)
+        try:
+            split = splits.make(frame, "patient", min_combination=0, seed=seed)
+        except InputError:
+            continue
+        assert split.value_counts().to_dict() == splits.proportional_sizes(len(frame))
+        assert shared_patients(frame, split) == 0
+
+
+@pytest.mark.soak
+def test_every_seed_balances_the_real_records(real_records):
+    for seed in range(50):
+        split = splits.make(real_records, "patient", seed=seed)
+        table = splits.balance(real_records, split)
+        assert table["deviation"].abs().max() < 10, f"seed {seed}"
+
+
+def test_two_patients_are_too_few_for_three_splits():
+    with pytest.raises(InputError, match="2 patients with 10 films are too few"):
+        splits.make(people([5, 5]), "patient", min_combination=0)
+
+
+def test_patients_with_too_many_films_each_are_refused():
+    # 20 films are cut into 10, 6 and 4; patients with five each cannot add up to 6.
+    with pytest.raises(InputError, match=r"exactly 10 films for train, 6 .* 4 films for test"):
+        splits.make(people([5, 5, 5, 5]), "patient", min_combination=0)
+
+
+def test_one_division_is_found_where_only_one_exists():
+    # 49 : 30 : 21 of 100 films.
+    split = splits.make(people([49, 30, 21]), "patient", min_combination=0)
+    assert split.value_counts().to_dict() == {"train": 49, "validation": 30, "test": 21}
+
+
+def test_sizes_keep_the_originals_proportions():
+    assert splits.proportional_sizes(109_577) == splits.SIZES
+    assert splits.proportional_sizes(100) == {"train": 49, "validation": 30, "test": 21}
+    assert all(sum(splits.proportional_sizes(n).values()) == n for n in range(500))
+
+
+def test_the_split_depends_on_the_seed_and_on_nothing_else():
+    frame = people([1] * 60 + [2] * 30 + [7] * 5)
+    first, again, other = (
+        splits.make(frame, "patient", min_combination=0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first.equals(again) and not first.equals(other)
+    mixed = splits.make(frame.sample(frac=1, random_state=3), "patient", min_combination=0, seed=1)
+    assert mixed.sort_index().equals(first)
+
+
+def test_films_of_rare_combinations_take_no_part():
+    frame = people([1] * 200)
+    frame.loc[[5, 9], "labels"] = "Edema|Hernia"
+    split = splits.make(frame, "patient", min_combination=3)
+    assert len(split) == 198 and not split.index.isin([5, 9]).any()
+
+
+def test_no_combination_frequent_enough_is_refused():
+    with pytest.raises(InputError, match="CXR_MIN_COMBINATION=0"):
+        splits.make(people([1] * 10), "patient", min_combination=21)
+
+
+def test_missing_ages_are_no_obstacle():
+    frame = people([1] * 100)
+    frame["age"] = pd.array([pd.NA] * 100, dtype="Int16")
+    assert len(splits.make(frame, "patient", min_combination=0)) == 100
+
+
+def test_the_arguments_stay_untouched():
+    frame = people([1] * 50 + [3] * 5)
+    before = frame.copy()
+    splits.make(frame, "patient", min_combination=0)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_the_real_patient_split_has_the_sizes_shares_no_patient_and_is_balanced(
+    real_records, real_splits
+):
+    split = real_splits["patient"]
+    assert split.value_counts().to_dict() == {
+        "train": 53_692,
+        "validation": 32_874,
+        "test": 23_011,
+    }
+    assert shared_patients(real_records, split) == 0
+    balance = splits.balance(real_records, split)
+    assert set(balance["trait"]) >= {*FINDINGS, NO_FINDING, "AP view", "Women", "Patients"}
+    of_patients = balance["trait"].str.startswith("Patients with")
+    assert of_patients.sum() == 3 * len(FINDINGS)
+    assert balance.loc[~of_patients, "deviation"].abs().max() < 5
+    assert balance.loc[of_patients, "deviation"].abs().max() < 6
+    per_patient = splits.leakage(real_records, split)["films_per_patient"]
+    overall = len(split) / real_records["patient_id"].loc[split.index].nunique()
+    assert (per_patient / overall - 1).abs().max() < 0.01
+
+
+def test_the_default_split_is_the_same_on_every_machine(real_records, real_splits):
+    # Whoever changes this value makes every earlier result on this split incomparable.
+    split = real_splits["patient"]
+    test = real_records.loc[split.index[split == "test"], "film"]
+    assert artifacts.fingerprint(test) == (
+        "6d1905ed06bfc06c07e7ee98d8761a4656a6da54c07f8220b9f3faf5fd5cf90b"
+    )
+
+
+def test_the_patient_split_beats_a_plain_group_splitter(real_records, real_splits):
+    # Notebook 100 compares StratifiedGroupKFold, too, which takes longer.
+    ours = real_splits["patient"]
+    frame = real_records.loc[ours.index]
+    cut = GroupShuffleSplit(n_splits=1, test_size=splits.SIZES["test"] / len(frame), random_state=0)
+    rest, test = next(cut.split(frame, groups=frame["patient_id"]))
+    rival = pd.Series("test", index=frame.index)
+    rival.iloc[rest] = ["train"] * (len(rest) // 2) + ["validation"] * (len(rest) - len(rest) // 2)
+    worst = [
+        splits.balance(frame, split).query("split == 'test'")["deviation"].abs().max()
+        for split in (ours, rival)
+    ]
+    assert worst[0] < worst[1] / 10
+    assert len(test) != splits.SIZES["test"]
+
+
+# ---- official ----
+
+
+def test_the_real_official_split_is_nihs_list(real_records, real_splits):
+    split = real_splits["official"]
+    assert len(splits.OFFICIAL_TEST_PATIENTS) == 2_797
+    assert split.value_counts().to_dict() == {
+        "train": 75_708,
+        "validation": 10_816,
+        "test": 25_596,
+    }
+    assert shared_patients(real_records, split) == 0
+    test = real_records["film"][split == "test"]
+    # NIH's test_list.txt as circulated, which has no final newline.
+    assert artifacts.fingerprint(test) == (
+        "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
+    )
+    assert artifacts.fingerprint(real_records["film"][split != "test"]) == (
+        "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81"
+    )
+
+
+def test_the_official_validation_part_is_balanced(real_records, real_splits):
+    rest = real_splits["official"][lambda split: split != "test"]
+    counts = splits.traits(real_records.loc[rest.index]).groupby(rest).sum()
+    expected = counts.sum() * (rest == "validation").mean()
+    assert (counts.loc["validation"] - expected).abs().max() < 6
+
+
+def test_the_official_test_list_is_another_population(real_records, real_splits):
+    split = real_splits["official"]
+    balance = splits.balance(real_records, split).set_index(["split", "trait"])
+    shares = 100 * balance.loc["test", "prevalence"]
+    assert shares[[NO_FINDING, "AP view", "Pneumothorax"]].round(1).tolist() == [38.5, 56.6, 10.4]
+    tested = split == "test"
+    films = [tested.sum(), (~tested).sum()]
+    patients = [real_records.loc[group, "patient_id"].nunique() for group in (tested, ~tested)]
+    assert [round(f / p, 1) for f, p in zip(films, patients, strict=True)] == [9.2, 3.1]
+    elsewhere = real_records.loc[~tested]
+    assert round(100 * (elsewhere["labels"] == NO_FINDING).mean(), 1) == 58.4
+    assert round(100 * (elsewhere["view"] == "AP").mean(), 1) == 35.0
+    assert round(100 * elsewhere["Pneumothorax"].mean()) == 3
+
+
+def test_records_without_official_test_patients_have_no_official_split():
+    # Patients 1 and 2 are in NIH's training list, 3 is in the test list.
+    with pytest.raises(InputError, match="none of the records' patients are on it"):
+        splits.make(people([4, 4]), "official")
+    with pytest.raises(InputError, match="all of the records' patients are on it"):
+        splits.make(people([4], first=3), "official")
+
+
+def test_the_official_split_leaves_no_film_out():
+    frame = people([1] * 40)
+    split = splits.make(frame, "official", min_combination=10_000)
+    assert len(split) == 40
+    tested = frame["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
+    assert ((split == "test") == tested).all()
+
+
+# ---- original ----
+
+
+def test_the_real_original_split_is_the_originals_row_for_row(real_records, real_splits):
+    split = real_splits["original"]
+    assert split.value_counts().to_dict() == splits.SIZES
+    test = real_records.loc[split.index[split == "test"]]
+    assert artifacts.fingerprint(test["film"]) == (
+        "be4b9dbb3251dcc0112ae4c1a3fa954d139b0226ae14c91b0ac985996aa17b6d"
+    )
+    prevalence = 100 * test[["Atelectasis", "Cardiomegaly", "Hernia", "Infiltration"]].mean()
+    assert prevalence.tolist() == pytest.approx(
+        [9.751857807, 2.085958889, 0.117335188, 17.174394855], abs=1e-9
+    )
+
+
+def test_the_original_split_follows_the_film_names_not_the_rows(real_records, real_splits):
+    mixed = real_records.sample(frac=1, random_state=1)
+    split = splits.make(mixed, "original")
+    assert split.sort_index().equals(real_splits["original"])
+
+
+def test_the_original_split_is_two_cuts_of_thirty_percent():
+    frame = people([1] * 100)
+    rest, validation = train_test_split(
+        frame.index, test_size=0.3, random_state=42, stratify=frame["labels"]
+    )
+    split = splits.make(frame, "original", min_combination=0)
+    assert sorted(split.index[split == "validation"]) == sorted(validation)
+    assert (split.loc[rest] != "validation").all()
+
+
+def test_the_real_original_split_leaks(real_records, real_splits):
+    table = splits.leakage(real_records, real_splits["original"]).set_index("split")
+    assert round(100 * table.loc["test", "leaked"], 1) == 77.2
+
+
+def test_records_too_small_to_stratify_have_no_original_split():
+    with pytest.raises(InputError, match="CXR_MIN_COMBINATION"):
+        splits.make(people([1] * 6), "original", min_combination=0)
+
+
+# ---- community ----
+
+
+@pytest.fixture
+def community(tmp_path, monkeypatch):
+    """A small world in which the community split has 6, 2 and 2 films of 10 patients."""
+    sizes = {"train": 6, "validation": 2, "test": 2}
+    monkeypatch.setattr(splits, "COMMUNITY_SIZES", sizes)
+    frame = people([1] * 11)
+    films = iter(frame["film"])
+    for name, size in sizes.items():
+        lines = [f"{next(films)} 0 0 0 1" for _ in range(size)]
+        short = {"validation": "val"}.get(name, name)
+        (tmp_path / f"{short}_list.txt").write_text("\n".join(lines) + "\n")
+    return frame, tmp_path
+
+
+def test_the_community_split_comes_from_its_lists(community):
+    frame, folder = community
+    split = splits.make(frame, "community", lists=folder)
+    assert split.tolist() == ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    assert split.index.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("ending", [".txt", ".csv", "_list.csv"])
+def test_the_lists_may_have_the_names_that_circulate(community, ending):
+    frame, folder = community
+    text = (folder / "val_list.txt").read_text().replace(" 0 0 0 1", ",0,1")
+    (folder / "val_list.txt").unlink()
+    (folder / f"valid{ending}").write_text("Image Index,a,b\nimages/" + text.lstrip())
+    assert (splits.make(frame, "community", lists=folder) == "validation").sum() == 2
+
+
+def test_the_community_split_needs_its_lists(tmp_path):
+    with pytest.raises(InputError, match="set CXR_SPLIT_LISTS"):
+        splits.make(people([1] * 5), "community")
+    with pytest.raises(InputError, match=r"no list for train; looked for train\.txt"):
+        splits.make(people([1] * 5), "community", lists=tmp_path)
+
+
+def test_lists_of_another_split_are_refused(community):
+    frame, folder = community
+    text = (folder / "test_list.txt").read_text()
+    (folder / "test_list.txt").write_text(text.splitlines()[0])
+    with pytest.raises(InputError, match="they hold 6 for train, 2 for validation, 1 for test"):
+        splits.make(frame, "community", lists=folder)
+
+
+def test_a_film_in_two_lists_is_refused(community):
+    frame, folder = community
+    text = (folder / "val_list.txt").read_text()
+    (folder / "test_list.txt").write_text(text)
+    with pytest.raises(InputError, match=r"00000007_000.png more than once"):
+        splits.make(frame, "community", lists=folder)
+
+
+def test_lists_of_films_that_the_records_lack_are_refused(community):
+    frame, folder = community
+    with pytest.raises(InputError, match=r"2 films of the lists in .* not in the records"):
+        splits.make(frame[2:], "community", lists=folder)
+
+
+def test_lists_that_share_a_patient_are_refused(community):
+    frame, folder = community
+    frame.loc[[0, 9], "patient_id"] = 1
+    with pytest.raises(InputError, match="share 1 patients"):
+        splits.make(frame, "community", lists=folder)
+
+
+def test_the_real_sizes_of_the_community_split_make_up_the_whole_data_set():
+    assert splits.COMMUNITY_SIZES == {"train": 78_468, "validation": 11_219, "test": 22_433}
+    assert sum(splits.COMMUNITY_SIZES.values()) == 112_120
+
+
+# ---- all kinds ----
+
+
+def test_an_unknown_kind_is_refused_with_those_that_exist():
+    with pytest.raises(InputError, match="known are patient, official, original, community"):
+        splits.make(people([1] * 5), "random")
+
+
+def test_every_kind_is_made_or_its_obstacle_named():
+    made, refused = splits.every(people([1] * 60), min_combination=0)
+    assert list(made) == ["patient", "official", "original"]
+    assert list(refused) == ["community"] and "CXR_SPLIT_LISTS" in refused["community"]
+
+
+def test_the_wanted_kind_may_not_be_missing():
+    with pytest.raises(InputError, match="CXR_SPLIT_LISTS"):
+        splits.every(people([1] * 60), min_combination=0, wanted="community")
+
+
+def test_leakage_counts_the_films_of_known_patients():
+    # Patient 1: one film in train, two in test. Patient 2 in train, 3 in validation only.
+    frame = people([3, 1, 1])
+    split = pd.Series(["train", "test", "test", "train", "validation"])
+    table = splits.leakage(frame, split).set_index("split")
+    assert table.loc["test", ["films", "patients"]].tolist() == [2, 1]
+    assert table.loc["test", ["shared_patients", "shared_films", "leaked"]].tolist() == [1, 2, 1]
+    assert table.loc["validation", "leaked"] == 0
+    assert table.loc["train", ["films", "patients", "leaked"]].tolist() == [2, 2, 0]
+
+
+def test_balance_compares_each_split_with_its_share():
+    # Two of four films show Mass; train has two films, so one is expected there.
+    frame = people([1, 1, 1, 1])
+    frame["Mass"] = [1, 1, 0, 0]
+    split = pd.Series(["train", "train", "validation", "test"])
+    table = splits.balance(frame, split).set_index(["trait", "split"])
+    row = table.loc[("Mass", "train")]
+    assert (row["films"], row["expected"], row["deviation"], row["prevalence"]) == (2, 1, 1, 1)
+    assert table.loc[("Mass", "test"), "deviation"] == -0.5
+    assert table.loc[("Patients", "train"), "films"] == 2
+    assert table.loc[("Patients with Mass", "train"), "deviation"] == 1
+    assert table.loc[("Patients with Mass", "test"), "films"] == 0
+
+
+# ---- subset/ ----
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A saved split, and everything it was made from."""
+    frame = people([1] * 60 + [4] * 10)
+    path = tmp_path / "records.csv"
+    path.write_text("records")
+    wanted = splits.settings(path, "patient", min_combination=0, seed=1)
+    split = splits.make(frame, "patient", min_combination=0, seed=1)
+    folder = tmp_path / "subset"
+    splits.save(frame, split, folder, settings=wanted)
+    return frame, split, folder, wanted
+
+
+def test_a_saved_split_comes_back_the_same(saved):
+    frame, split, folder, wanted = saved
+    parts, info = splits.load(folder, settings=wanted)
+    for name, part in parts.items():
+        expected = frame.loc[split.index[split == name]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, expected)
+        assert info["counts"][name] == {
+            "films": len(part),
+            "patients": part["patient_id"].nunique(),
+        }
+    assert info["settings"] == wanted
+
+
+def test_a_missing_age_comes_back_missing(tmp_path):
+    frame = people([1] * 30)
+    frame.loc[3, "age"] = pd.NA
+    split = pd.Series(["train", "validation", "test"] * 10)
+    splits.save(frame, split, tmp_path, settings={})
+    assert splits.load(tmp_path)[0]["train"]["age"].isna().tolist() == [False, True] + [False] * 8
+
+
+def test_the_same_split_is_not_written_twice(saved):
+    frame, split, folder, wanted = saved
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert splits.save(frame, split, folder, settings=wanted)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_split_made_with_other_settings_is_refused_and_kept(saved):
+    frame, split, folder, wanted = saved
+    before = (folder / "split.json").read_text()
+    for use in (
+        lambda other: splits.load(folder, settings=other),
+        lambda other: splits.save(frame, split, folder, settings=other),
+    ):
+        with pytest.raises(InputError, match="seed was 1, is now 2"):
+            use(wanted | {"seed": 2})
+        with pytest.raises(InputError, match="records_sha256 was"):
+            use(wanted | {"records_sha256": "0"})
+    assert (folder / "split.json").read_text() == before
+
+
+def test_a_split_that_comes_out_differently_is_refused(saved):
+    frame, split, folder, wanted = saved
+    other = split.replace({"train": "test", "test": "train"})
+    with pytest.raises(InputError, match="made with other settings"):
+        splits.save(frame, other, folder, settings=wanted)
+
+
+@pytest.mark.parametrize("damage", ["edited", "deleted"])
+def test_a_changed_subset_is_refused_and_mended_by_running_again(saved, damage):
+    frame, split, folder, wanted = saved
+    path = folder / "test.csv"
+    content = path.read_text()
+    path.unlink() if damage == "deleted" else path.write_text(content.replace(",M,", ",F,"))
+    with pytest.raises(InputError, match=r"test\.csv in .* changed or vanished .* run 100 again"):
+        splits.load(folder, settings=wanted)
+    assert not splits.save(frame, split, folder, settings=wanted)
+    assert path.read_text() == content
+
+
+def test_a_stage_before_100_is_sent_there(tmp_path):
+    with pytest.raises(InputError, match="run notebook 100 first"):
+        splits.load(tmp_path / "subset")
+
+
+def test_an_interrupted_save_counts_as_no_split(saved):
+    _, _, folder, wanted = saved
+    (folder / "split.json").unlink()
+    with pytest.raises(InputError, match="run notebook 100 first"):
+        splits.load(folder, settings=wanted)
+
+
+def test_a_foreign_split_json_is_refused(saved):
+    _, _, folder, wanted = saved
+    (folder / "split.json").write_text(json.dumps({"name": "another project's"}))
+    with pytest.raises(InputError, match="other settings"):
+        splits.load(folder, settings=wanted)
+
+
+def test_settings_need_records_and_leave_out_what_makes_no_difference(tmp_path):
+    path = tmp_path / "records.csv"
+    with pytest.raises(InputError, match="run notebook 000"):
+        splits.settings(path, "patient", min_combination=21, seed=1)
+    path.write_text("")
+    official = [splits.settings(path, "official", min_combination=m, seed=1) for m in (0, 21)]
+    assert official[0] == official[1]
+    original = [splits.settings(path, "original", min_combination=21, seed=s) for s in (1, 2)]
+    assert original[0] == original[1]
+    patient = [splits.settings(path, "patient", min_combination=21, seed=s) for s in (1, 2)]
+    assert patient[0] != patient[1]
