@@ -1,6 +1,6 @@
 """Claim: a verified download costs little more than the bytes, and no memory.
 
-One stream on loopback, three times each in turn: `http.download` with its running
+One stream on loopback, three times each in turn: `http_transfer.download` with its running
 checksum against `curl` followed by `md5sum`; and the memory that it takes at its peak, for
 an archive of 0.2 and of 2 GB.
 """
@@ -24,7 +24,7 @@ REPEATS = 3
 OURS = """
 import json, resource, sys, time
 from pathlib import Path
-from cxr.fetch import http
+from cxr.fetch import http_transfer
 
 url, path, size, md5 = sys.argv[1:]
 start = time.perf_counter()

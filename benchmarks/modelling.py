@@ -24,7 +24,7 @@ from accuracy import original
 from cxr.config import PROJECT, load_config
 from cxr.films import film_cache, png
 from cxr.findings import FINDINGS
-from cxr.modelling import pipeline, training
+from cxr.modelling import devices, inference, pipeline, training
 from cxr.modelling.tensors import keras, tf
 
 SHARED = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared")) / "nih"
@@ -116,7 +116,7 @@ def _train_ours(source: Path, count: int, root: Path) -> pd.DataFrame:
     config = load_config(
         {}, profile="first_archive", root=root, models=("baseline",), epochs=2, batch_size=BATCH
     )
-    training.preflight(config)
+    devices.preflight(config)
     splits = {"train": frame, "validation": frame.head(32)}
     training.run("baseline", paths, splits, config, split_checksum="benchmark")
     return pd.read_csv(config.runs / "baseline-patient" / "history.csv")
@@ -159,7 +159,7 @@ def memory_ours(count: int) -> float:
     with tempfile.TemporaryDirectory() as root:
         _train_ours(SHARED / "images128", 640, Path(root))
         folder = Path(root) / "runs" / "baseline-patient"
-        training.score(folder, paths, frame, Path(root) / "data" / "cache")
+        inference.score_with_run(folder, paths, frame, Path(root) / "data" / "cache")
     return peak()
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from cxr.fetch import catalogue
+from cxr.fetch import small_files
 
 LIMIT_SECONDS, LIMIT_MEGABYTES = 10, 600
 
@@ -64,7 +64,7 @@ def measure(side: str, path: str) -> dict[str, float]:
 
 
 def main() -> None:
-    path = str(catalogue.small_file("records"))
+    path = str(small_files.path_of("records"))
     rows = {side: measure(side, path) for side in ("ours", "original")}
     print(f"{'112,120 records':<22}{'ours':>10}{'original':>10}{'ratio':>8}")
     for name in rows["ours"]:

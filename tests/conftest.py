@@ -9,7 +9,7 @@ import pytest
 
 from cxr.config import PROJECT
 from cxr.evaluation import shortcuts
-from cxr.fetch import catalogue
+from cxr.fetch import small_files
 from cxr.records import nih, splits
 
 # A busy machine is no failure; what must be fast is measured in benchmarks/.
@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("cxr")
 @pytest.fixture(scope="session")
 def records_path() -> Path:
     """NIH's real records, verified; fetched once and kept in `.cache`."""
-    return catalogue.small_file("records")
+    return small_files.path_of("records")
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +30,12 @@ def real_records(records_path) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def real_boxes() -> pd.DataFrame:
-    return nih.read_boxes(catalogue.small_file("boxes"))
+    return nih.read_boxes(small_files.path_of("boxes"))
 
 
 @pytest.fixture(scope="session")
 def real_adjudicated() -> pd.DataFrame:
-    return nih.read_adjudicated(catalogue.small_file("adjudicated"))
+    return nih.read_adjudicated(small_files.path_of("adjudicated"))
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,10 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from cxr.fetch import catalogue, http
+from cxr.fetch import catalogue, http_transfer
 
 # As patient as the real thing, in a thousandth of the time.
-QUICK = http.Patience(
+QUICK = http_transfer.Patience(
     connect=2.0, read=0.5, tries=5, first_pause=0.001, longest_pause=0.01, longest_asked=2.0
 )
 

@@ -30,7 +30,7 @@ from cxr.evaluation.intervals import Estimate
 from cxr.evaluation.ranking import Judged
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import models, training
+from cxr.modelling import devices, inference, models, training
 from cxr.modelling.tensors import keras
 from cxr.records import nih
 
@@ -212,9 +212,9 @@ def train_cell(
                 recipe=cell.recipe,
             )
         )
-        network = training.load(settled.runs / settled.run_name(cell.model))
-        scored = training.predict(network, store, held_out)
-        mirrored = training.predict(network, _Mirrored(store), held_out)
+        network = inference.load(settled.runs / settled.run_name(cell.model))
+        scored = inference.score_films(network, store, held_out)
+        mirrored = inference.score_films(network, _Mirrored(store), held_out)
         mean = scored.copy()
         mean[list(FINDINGS)] = (scored[list(FINDINGS)] + mirrored[list(FINDINGS)]) / 2
         artifacts.write_csv(folder / "scores_both_ways.csv", mean)
@@ -337,7 +337,7 @@ def main(chosen: list[str]) -> int:
         weights=str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"),
         seed=SEED,
     )
-    training.preflight(config)
+    devices.preflight(config)
     register()
     divided = folds(frame)
     for cell in CELLS:

@@ -19,7 +19,7 @@ from cxr import artifacts
 from cxr.config import PROJECT, load_config
 from cxr.evaluation import judge, localisation
 from cxr.fetch import download
-from cxr.modelling import explain, run_scores, training
+from cxr.modelling import explain, inference, run_scores
 from cxr.publish import notebooks
 from cxr.publish import results as kept
 from cxr.records import nih, rsna, splits
@@ -52,7 +52,7 @@ def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) 
 def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd.DataFrame:
     """Where the best run's heatmaps point on films with RSNA's boxes."""
     paths = download.available(config, size=config.image_size)
-    network = training.load(config.runs / name)
+    network = inference.load(config.runs / name)
     size = network.input_shape[1]
     average = explain.read(cohort.validation.index[:128].to_series(), paths, size)
     explainers = {

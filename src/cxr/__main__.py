@@ -143,20 +143,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _preflight(options: argparse.Namespace) -> int:
-    from cxr.modelling import training
+    from cxr.modelling import devices
 
-    print(training.preflight(load_config(profile=options.profile)), flush=True)
+    print(devices.preflight(load_config(profile=options.profile)), flush=True)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from cxr import artifacts
-    from cxr.fetch import catalogue, selection
+    from cxr.fetch import selection, small_files
     from cxr.publish import foreign_scores, notebooks
     from cxr.records import nih, rsna, splits
 
     config = load_config()
-    path = options.records or config.records or catalogue.small_file("records")
+    path = options.records or config.records or small_files.path_of("records")
     frame, _ = nih.read(path)
     split = None
     if options.split:
@@ -171,7 +171,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.films:
         films = selection.listed(options.films, sorted(frame["film"]), setting="--films")
     try:
-        agreed = nih.read_adjudicated(catalogue.small_file("adjudicated"))
+        agreed = nih.read_adjudicated(small_files.path_of("adjudicated"))
     except InputError:
         agreed = None
     names = "-and-".join(map(foreign_scores.name_of, options.scores))
@@ -210,13 +210,13 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _deck(options: argparse.Namespace) -> int:
-    from cxr.fetch import catalogue
+    from cxr.fetch import small_files
     from cxr.publish import deck, results
 
     config = load_config(profile=options.profile)
     if options.results is not None:
         found, path = results.of_folder(options.results), options.results / "deck.html"
-        known = deck.read_facts(catalogue.small_file("records"))
+        known = deck.read_facts(small_files.path_of("records"))
     else:
         found, path = results.of_profile(config), config.presentation / "deck.html"
         known = deck.read_facts(
@@ -230,11 +230,11 @@ def _deck(options: argparse.Namespace) -> int:
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from cxr.fetch import catalogue
+    from cxr.fetch import small_files
     from cxr.publish import deck, readme, results
 
     found = results.of_folder(PROJECT / "presentation" / "results" / "images128")
-    known = deck.read_facts(catalogue.small_file("records"))
+    known = deck.read_facts(small_files.path_of("records"))
     for written in (
         *readme.write(found, PROJECT / "README.md"),
         *deck.write(found, known, found.folder / "deck.html", light=True),

@@ -44,11 +44,11 @@ class Config:
     split: str = "patient"
     # Folder with the user's own train/validation/test lists (split "community").
     split_lists: Path | None = None
-    # Folder with RSNA's readings of 2018 (see cxr.rsna); None does without.
+    # Folder with RSNA's readings of 2018 (see cxr.records.rsna); None does without.
     rsna: Path | None = None
     # Side of the films that the models see, in pixels.
     image_size: int = 128
-    # Models to train: keys of the registry in cxr.models.
+    # Models to train: keys of the registry in cxr.modelling.models.
     models: tuple[str, ...] = ("baseline", "residual", "mobilenet")
     # "imagenet", "none", or a file of weights; for the transfer models only.
     weights: str = "imagenet"
@@ -76,8 +76,8 @@ class Config:
 
     @property
     def films(self) -> Path:
-        """The folder that the films are read from."""
-        return self.images or self.data / "images"
+        """Films lie in this folder or below it: also in Kaggle's nested folders."""
+        return self.images or self.data
 
     @property
     def subset(self) -> Path:

@@ -11,8 +11,11 @@ _TERMINAL_SECONDS, _NOTEBOOK_SECONDS = 0.1, 0.5
 class Bar:
     """One line: a label, how much of `total` is done, the rate and the time left."""
 
-    def __init__(self, bars: "Bars", label: str, total: int | None, unit: str):
+    def __init__(
+        self, bars: "Bars", label: str, total: int | None, unit: str, within: "Bar | None" = None
+    ):
         self._bars, self.label, self.total, self.unit = bars, label, total, unit
+        self._within = within
         # Work found done at the start counts as done, but not towards the rate.
         self.done, self.reused, self.note = 0, 0, ""
         self._start, self._stop = time.monotonic(), None
@@ -22,7 +25,15 @@ class Bar:
         with self._bars.lock:
             self.done += amount
             self.reused += amount if reused else 0
+        if self._within is not None:
+            self._within.advance(amount, reused=reused)
         self._bars.refresh()
+
+    def take_back(self) -> None:
+        """Count nothing as done any more: the work has to be done in another way."""
+        reused = self.reused
+        self.advance(-reused, reused=True)
+        self.advance(-self.done)
 
     def restart(self) -> None:
         """Start the clock again: the work that the line stands for begins now."""
@@ -77,10 +88,17 @@ class Bars:
         self._notebook = _in_notebook()
         self._terminal = not self._notebook and sys.stderr.isatty()
 
-    def add(self, label: str, *, total: int | None = None, unit: str = "films") -> Bar:
-        """Add a line; `unit` "B" is shown in kB, MB or GB."""
+    def add(
+        self,
+        label: str,
+        *,
+        total: int | None = None,
+        unit: str = "films",
+        within: Bar | None = None,
+    ) -> Bar:
+        """Add a line; `unit` "B" is shown in kB, MB or GB; `within` counts along."""
         with self.lock:
-            bar = Bar(self, label, total, unit)
+            bar = Bar(self, label, total, unit, within)
             self._bars.append(bar)
         self.refresh(force=True)
         return bar

@@ -17,7 +17,7 @@ from stand_in import QUICK, Fault, archive, film_png, film_set, serving, tar_gz
 
 from cxr.config import load_config
 from cxr.errors import InputError
-from cxr.fetch import catalogue, download
+from cxr.fetch import catalogue, download, small_files
 from cxr.films import png
 
 
@@ -356,27 +356,28 @@ def config(tmp_path):
 
 
 def test_small_files_land_under_the_names_that_later_stages_read(config):
-    table = download.small_files(config).set_index("file")
+    table = small_files.into_data(config).set_index("file")
     kept = json.loads((config.data / "manifest.json").read_text())["files"]
-    for name, file in download.SMALL_FILES.items():
+    for name, wanted in catalogue.SMALL_FILES.items():
+        file = wanted.kept_as
         content = (config.data / file).read_bytes()
-        assert content == catalogue.small_file(name).read_bytes()
+        assert content == small_files.path_of(name).read_bytes()
         assert kept[file]["sha256"] == hashlib.sha256(content).hexdigest()
         assert kept[file]["bytes"] == len(content) == table.loc[file, "bytes"]
         assert kept[file]["source"] == table.loc[file, "source"]
 
 
 def test_small_files_that_are_there_are_not_fetched_again(config, monkeypatch):
-    first = download.small_files(config)
-    monkeypatch.setattr(catalogue, "fetch_small", None)
-    pd.testing.assert_frame_equal(download.small_files(config), first)
+    first = small_files.into_data(config)
+    monkeypatch.setattr(small_files, "fetch", None)
+    pd.testing.assert_frame_equal(small_files.into_data(config), first)
     # One that was altered meanwhile is.
     (config.data / "boxes.csv").write_text("altered")
     with pytest.raises(TypeError):
-        download.small_files(config)
+        small_files.into_data(config)
 
 
-fetch_small = catalogue.fetch_small
+fetch_small = small_files.fetch
 
 
 def refuse_all_but_records(name):
@@ -386,34 +387,34 @@ def refuse_all_but_records(name):
 
 
 def test_what_no_source_gives_is_reported_and_the_run_goes_on(config, monkeypatch):
-    monkeypatch.setattr(catalogue, "fetch_small", refuse_all_but_records)
-    table = download.small_files(config).set_index("file")
+    monkeypatch.setattr(small_files, "fetch", refuse_all_but_records)
+    table = small_files.into_data(config).set_index("file")
     assert table.loc["boxes.csv", "source"] == "absent: boxes could not be had from any source"
     assert not (config.data / "boxes.csv").exists()
     assert (config.data / "records.csv").exists()
 
 
 def test_a_small_file_put_there_by_hand_is_verified_and_used(config, monkeypatch):
-    content = catalogue.small_file("boxes").read_bytes()
-    monkeypatch.setattr(catalogue, "fetch_small", refuse_all_but_records)
+    content = small_files.path_of("boxes").read_bytes()
+    monkeypatch.setattr(small_files, "fetch", refuse_all_but_records)
     config.data.mkdir(parents=True)
     (config.data / "boxes.csv").write_bytes(content.replace(b"\n", b"\r\n"))
-    table = download.small_files(config).set_index("file")
+    table = small_files.into_data(config).set_index("file")
     assert table.loc["boxes.csv", "source"] == "put there by hand"
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_users_records_are_used_and_known_by_checksum(config, tmp_path, packed):
-    lines = catalogue.small_file("records").read_bytes().splitlines(keepends=True)[:500]
+    lines = small_files.path_of("records").read_bytes().splitlines(keepends=True)[:500]
     mine = tmp_path / ("mine.csv.gz" if packed else "mine.csv")
     mine.write_bytes(gzip.compress(b"".join(lines)) if packed else b"".join(lines))
     config = dataclasses.replace(config, records=mine)
-    table = download.small_files(config).set_index("file")
+    table = small_files.into_data(config).set_index("file")
     assert (config.data / "records.csv").read_bytes() == b"".join(lines)
     assert table.loc["records.csv", "source"] == str(mine)
     mine.write_bytes(b"".join(lines[:400]))
     with pytest.raises(InputError, match=r"records was '[0-9a-f]{64}', is now '[0-9a-f]{64}'"):
-        download.small_files(config)
+        small_files.into_data(config)
     assert (config.data / "records.csv").read_bytes() == b"".join(lines)
 
 
@@ -421,7 +422,7 @@ def test_the_users_records_are_used_and_known_by_checksum(config, tmp_path, pack
 def test_records_at_fault_leave_no_trace(config, tmp_path, text):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError):
-        download.small_files(dataclasses.replace(config, records=tmp_path / "mine.csv"))
+        small_files.into_data(dataclasses.replace(config, records=tmp_path / "mine.csv"))
     assert not config.data.exists()
 
 
@@ -439,7 +440,6 @@ def test_the_users_films_are_used_in_place(config, tmp_path):
     assert (found["on disk"], found["missing"], found["unreadable"]) == (2, 1, 1)
     assert download.available(config) == {"00000001_000.png": folder / "00000001_000.png"}
     assert download.left_out(config) == {"00000002_000.png": "unreadable: cut off"}
-    assert download.stored_size(config) == 64
     with pytest.raises(InputError, match="CXR_IMAGE_SIZE=224"):
         download.available(config, size=224)
 
@@ -457,13 +457,13 @@ def test_fetched_films_are_available_by_name(site):
 RUN = """
 import json, sys
 from pathlib import Path
-from cxr.fetch import download, catalogue, http
+from cxr.fetch import catalogue, download
 from cxr.config import load_config
 
 order = json.loads(sys.stdin.read())
 config = load_config({}, profile="full", root=Path(order["root"]), store_size=32, parallel=2)
 archives = [
-    sources.Archive(**{name: tuple(v) if type(v) is list else v for name, v in archive.items()})
+    catalogue.Archive(**{name: tuple(v) if type(v) is list else v for name, v in archive.items()})
     for archive in order["archives"]
 ]
 wanted = [film for archive in archives for film in archive.contents]

@@ -3,7 +3,7 @@ import re
 import pytest
 from stand_in import QUICK, Fault, film_set, films_tar, films_zip, serving
 
-from cxr.fetch import http, remote_zip
+from cxr.fetch import http_transfer, remote_zip
 
 FILMS = film_set(40)
 
@@ -17,7 +17,7 @@ def server():
 
 @pytest.fixture
 def connection():
-    with http.Connection(QUICK) as connection:
+    with http_transfer.Connection(QUICK) as connection:
         yield connection
 
 
@@ -65,18 +65,18 @@ def test_faults_on_the_way_are_overcome(server, connection, fault):
 def test_a_flipped_byte_fails_the_films_checksum(server, connection):
     packed = remote_zip.RemoteZip(f"{server.address}/images_001.zip", connection)
     server.faults["images_001.zip"].append(Fault(flip=200))
-    with pytest.raises(http.TransferError, match=r"00000001_000\.png is damaged"):
+    with pytest.raises(http_transfer.TransferError, match=r"00000001_000\.png is damaged"):
         list(packed.read(["00000001_000.png"]))
 
 
 def test_an_archive_that_changed_is_not_read_on(server, connection):
     packed = remote_zip.RemoteZip(f"{server.address}/images_001.zip", connection)
     server.files["images_001.zip"] = films_zip(film_set(40, first_patient=41))
-    with pytest.raises(http.TransferError, match="changed"):
+    with pytest.raises(http_transfer.TransferError, match="changed"):
         list(packed.read(["00000001_000.png"]))
 
 
 def test_what_is_no_zip_is_told(server, connection):
     server.files["images_001.zip"] = films_tar(FILMS)
-    with pytest.raises(http.TransferError, match="no zip"):
+    with pytest.raises(http_transfer.TransferError, match="no zip"):
         remote_zip.RemoteZip(f"{server.address}/images_001.zip", connection)

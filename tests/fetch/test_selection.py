@@ -4,14 +4,14 @@ import pytest
 
 from cxr.config import load_config
 from cxr.errors import InputError
-from cxr.fetch import catalogue, selection
+from cxr.fetch import selection, small_files
 from cxr.findings import FINDINGS
 from cxr.records import nih
 
 
 @pytest.fixture(scope="module")
 def table():
-    return nih.read(catalogue.small_file("records"))[0]
+    return nih.read(small_files.path_of("records"))[0]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_boxes_are_a_sample(table, config):
     wanted = dataclasses.replace(config, sample="boxes")
     with pytest.raises(InputError, match="CXR_SAMPLE=boxes needs the list of boxes"):
         selection.wanted(wanted, table)
-    (config.data / "boxes.csv").write_bytes(catalogue.small_file("boxes").read_bytes())
+    (config.data / "boxes.csv").write_bytes(small_files.path_of("boxes").read_bytes())
     assert len(selection.wanted(wanted, table)) == 880
 
 

@@ -13,7 +13,7 @@ import pytest
 from stand_in import film_png, film_set, films_tar, films_zip, tar_gz
 
 from cxr.errors import InputError
-from cxr.fetch import http, unpack
+from cxr.fetch import http_transfer, unpack
 from cxr.films import png
 
 FILMS = film_set(12)
@@ -223,7 +223,7 @@ def test_an_interrupted_call_goes_on(give, size):
 
     # Few films wait in memory, so the stop comes before the archive's end.
     many = film_set(60)
-    with pytest.raises(http.Stopped):
+    with pytest.raises(http_transfer.Stopped):
         give(films_tar(many), size=size, advance=advance, stop=stop)
     assert read(give.folder) == {}
     scratch = give.folder.parent / ".unpacking"

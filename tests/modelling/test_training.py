@@ -19,7 +19,7 @@ from cxr.errors import InputError
 from cxr.evaluation import calibration, ranking
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import models, pipeline, predict, training
+from cxr.modelling import devices, inference, models, pipeline, predict, training
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def settings(root, **changes):
 def train(root, drawn, **changes):
     splits, paths = drawn
     chosen = settings(root, **changes)
-    training.preflight(chosen)
+    devices.preflight(chosen)
     record = training.run(chosen.models[0], paths, splits, chosen, split_checksum="toy")
     return record, chosen.runs / chosen.run_name(chosen.models[0])
 
@@ -105,16 +105,16 @@ def test_a_saved_model_gives_the_scores_that_were_saved_with_it(finished, drawn)
     folder = finished[1]
     splits, paths = drawn
     saved = pd.read_csv(folder / "validation_scores.csv")
-    again = training.score(folder, paths, splits["validation"], folder / "cache")
+    again = inference.score_with_run(folder, paths, splits["validation"], folder / "cache")
     assert saved["film"].tolist() == splits["validation"]["film"].tolist()
     np.testing.assert_allclose(saved[list(FINDINGS)], again[list(FINDINGS)], atol=1e-6)
 
 
 def test_validation_sees_the_films_without_augmentation_or_dropout(finished, drawn):
     splits, paths = drawn
-    network = training.load(finished[1])
+    network = inference.load(finished[1])
     store = film_cache.prepare(paths, finished[1] / "cache", size=SIZE)
-    first, second = (training.predict(network, store, splits["validation"]) for _ in range(2))
+    first, second = (inference.score_films(network, store, splits["validation"]) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     row = store.rows(splits["validation"]["film"][:1])
     plain = network(store.take(row).astype(np.float32), training=False).numpy()[0]
@@ -135,7 +135,7 @@ def test_augmentation_touches_the_training_films_and_no_others(drawn, tmp_path, 
     assert shapes, "training did not augment"
     scores = pd.read_csv(folder / "validation_scores.csv")["Mass"].to_numpy()
     assert len(np.unique(scores.round(6))) > len(scores) / 2
-    network = training.load(folder)
+    network = inference.load(folder)
     black = network(np.zeros((1, SIZE, SIZE, 1), np.float32)).numpy()
     assert np.abs(scores - black[0, FINDINGS.index("Mass")]).min() > 1e-6
 
@@ -166,9 +166,9 @@ def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn
 
 def test_looking_at_the_loss_less_often_changes_nothing(drawn, tmp_path, monkeypatch):
     # 64 films in batches of 24 are three steps, so the second look comes early.
-    monkeypatch.setattr(training, "_steps_per_look", lambda: 2)
+    monkeypatch.setattr(devices, "steps_per_look", lambda: 2)
     often = train(tmp_path / "2", drawn, epochs=2, batch_size=24)
-    monkeypatch.setattr(training, "_steps_per_look", lambda: 1)
+    monkeypatch.setattr(devices, "steps_per_look", lambda: 1)
     always = train(tmp_path / "1", drawn, epochs=2, batch_size=24)
     for column in ("loss", "val_loss", "val_auroc"):
         curves = [
@@ -266,7 +266,7 @@ def test_a_model_can_learn_32_films_by_heart(drawn, tmp_path):
     targets = frame[list(FINDINGS)].to_numpy()
     dataset = pipeline.batches(store, store.rows(frame["film"]), targets, batch_size=8)
     trainee.fit(dataset, epochs=80, verbose=0, shuffle=False)
-    scores = training.predict(trainee.network, store, frame)[list(FINDINGS)].to_numpy()
+    scores = inference.score_films(trainee.network, store, frame)[list(FINDINGS)].to_numpy()
     wrong = np.abs(scores - targets)
     assert -np.log1p(-wrong).mean() < 0.02
 
@@ -316,21 +316,21 @@ def test_the_full_profile_refuses_a_machine_without_a_gpu():
         pytest.skip("this machine has a GPU")
     full = config.load_config({"CXR_PROFILE": "full"})
     with pytest.raises(InputError, match="CXR_ALLOW_CPU=1"):
-        training.preflight(full)
+        devices.preflight(full)
     allowed = config.load_config({"CXR_PROFILE": "full", "CXR_ALLOW_CPU": "1"})
-    assert "float32" in training.preflight(allowed)
+    assert "float32" in devices.preflight(allowed)
 
 
 def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
     splits, paths = drawn
     with pytest.raises(InputError, match="run 200-modeling first"):
-        training.load(tmp_path)
+        inference.load(tmp_path)
     (tmp_path / "model.keras").write_bytes(b"not a model")
     with pytest.raises(InputError, match="cannot be loaded"):
-        training.load(tmp_path)
+        inference.load(tmp_path)
     small = film_cache.prepare(paths, tmp_path, size=32)
     with pytest.raises(InputError, match="the model takes films of 64 px"):
-        training.predict(training.load(finished[1]), small, splits["validation"])
+        inference.score_films(inference.load(finished[1]), small, splits["validation"])
 
 
 def test_one_film_gives_a_report_that_says_what_it_is_worth(finished, drawn):
@@ -406,10 +406,10 @@ def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
         "get_device_details",
         lambda gpu: {"device_name": "Made-up GPU", "compute_capability": capability},
     )
-    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    monkeypatch.setattr(devices, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
     before = keras.config.dtype_policy()
     try:
-        told = training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+        told = devices.preflight(config.load_config({"CXR_PROFILE": "full"}))
         assert keras.config.dtype_policy().name == precision
     finally:
         keras.config.set_dtype_policy(before)
@@ -471,13 +471,13 @@ def test_the_gpu_check_finds_what_has_no_kernel():
 
 def test_a_gpu_that_tensorflow_cannot_use_is_told_with_its_remedy(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.setattr(training, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
+    monkeypatch.setattr(devices, "_gpu_memory", lambda: "Made-up GPU, 16384 MiB")
     with pytest.raises(InputError, match="make run CUDA=1"):
-        training.preflight(config.load_config({"CXR_PROFILE": "full"}))
+        devices.preflight(config.load_config({"CXR_PROFILE": "full"}))
 
 
 def test_scores_stand_in_the_rows_of_their_films(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "PREDICTION_BATCH", 4)
+    monkeypatch.setattr(inference, "BATCH", 4)
     paths = {}
     for number in range(10):
         path = tmp_path / f"{number:08d}_000.png"
@@ -490,6 +490,6 @@ def test_scores_stand_in_the_rows_of_their_films(tmp_path, monkeypatch):
     network = keras.Model(film, keras.layers.Dense(14, "linear", kernel_initializer="ones")(mean))
     wanted = [7, 0, 9, 3, 3, 1, 8]
     frame = pd.DataFrame({"film": [f"{n:08d}_000.png" for n in wanted], "patient_id": wanted})
-    scores = training.predict(network, store, frame)
+    scores = inference.score_films(network, store, frame)
     assert scores["Hernia"].tolist() == pytest.approx([20 * n for n in wanted])
     assert scores["patient_id"].tolist() == wanted

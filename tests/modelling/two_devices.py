@@ -13,7 +13,7 @@ import test_training as toy
 
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import models, pipeline, training
+from cxr.modelling import devices, models, pipeline, training
 from cxr.modelling.tensors import keras, tf
 
 # 33 films in batches of 16 leave one film for the last batch.
@@ -26,7 +26,7 @@ def main(devices: int, root: Path) -> None:
     tf.config.set_logical_device_configuration(processor, parts)
     if devices > 1:
         mirrored = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(devices)])
-        training.strategy = lambda: mirrored
+        devices.strategy = lambda: mirrored
     # What is random differs between devices: augmentation, and dropped features.
     pipeline.augment = lambda pictures, seed, **options: tf.cast(pictures, tf.float32)
     built = models.build
@@ -56,10 +56,10 @@ def gradient(frame, paths, cache: Path) -> np.ndarray:
         store.rows(frame["film"]),
         frame[list(FINDINGS)].to_numpy(),
         batch_size=len(frame),
-        multiple=training.strategy().num_replicas_in_sync,
+        multiple=devices.strategy().num_replicas_in_sync,
     )
     keras.utils.set_random_seed(0)
-    with training.strategy().scope():
+    with devices.strategy().scope():
         film = keras.Input((toy.SIZE, toy.SIZE, 1))
         small = keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 255)(film))
         scores = keras.layers.Dense(14, "sigmoid")(keras.layers.Flatten()(small))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cxr import phantoms
 from cxr.errors import InputError
-from cxr.fetch import catalogue
+from cxr.fetch import small_files
 from cxr.findings import FINDINGS
 from cxr.records import nih, splits
 
@@ -41,8 +41,8 @@ def lungs(film):
 def real():
     """The real records and boxes."""
     try:
-        frame, _ = nih.read(catalogue.small_file("records"))
-        return frame, nih.read_boxes(catalogue.small_file("boxes"))
+        frame, _ = nih.read(small_files.path_of("records"))
+        return frame, nih.read_boxes(small_files.path_of("boxes"))
     except InputError as error:
         pytest.skip(f"the real records cannot be had: {error}")
 

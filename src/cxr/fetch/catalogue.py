@@ -1,32 +1,18 @@
-"""Where every file comes from: URLs, bytes, checksums, mirrors; the small files themselves.
+"""What exists where: URLs, bytes, checksums, mirrors of every file, and how to verify each.
 
 Sources: MD5 of the archives from NIH's FAQ_CHESTXRAY.pdf (question 7), their bytes from the
 Academic Torrents metainfo. Terms: link https://nihcc.app.box.com/v/ChestXray-NIHCC,
 acknowledge the NIH Clinical Center, cite Wang et al., CVPR 2017, pp. 3462-3471.
 """
 
-import contextlib
 import dataclasses
 import functools
-import gzip
 import hashlib
-import importlib.resources
 import io
-import itertools
-import subprocess
-import sys
-import tarfile
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import pandas as pd
 
-from cxr import artifacts, phantoms
-from cxr.config import PROJECT, Config
-from cxr.errors import InputError
-from cxr.fetch import http
 from cxr.findings import SEPARATOR
 
 HOME_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -43,11 +29,7 @@ _GITHUB = (
 )
 # A package of another project (Apache-2.0) that carries three of the small files: where
 # only a package registry can be reached, it is the mirror that answers.
-_WHEEL = "torchxrayvision==1.5.7"
-_SOURCE_NAMES = {
-    "wheel": f"{_WHEEL} (package registry)",
-    "records": "the records and the official test patients' numbers",
-}
+WHEEL = "torchxrayvision==1.5.7"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +129,7 @@ class SmallFile:
 
     Attributes:
         file: NIH's own name for it.
+        kept_as: its name in `data/`, which later stages read.
         mirrors: addresses tried in order; one ending in ".gz" is unpacked, "wheel" is the
             pinned package, "records" means that the file follows from the records.
         sha256: of the copy whose facts are stated here.
@@ -154,80 +137,13 @@ class SmallFile:
     """
 
     file: str
+    kept_as: str
     mirrors: tuple[str, ...]
     sha256: str
     check: Callable[[bytes], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Fetched:
-    """A verified small file: where it lies, what it came from and when."""
-
-    path: Path
-    source: str
-    sha256: str
-    time: str
-
-
-def small_file(name: str, *, folder: Path | None = None) -> Path:
-    """Path of a small file, fetched from the first mirror that answers where it is absent.
-
-    Args:
-        name: "records", "boxes", "adjudicated", "train_val_list" or "test_list".
-        folder: where copies are kept; the project's `.cache` by default.
-
-    Raises:
-        InputError: if no mirror answers with the right content; lists what each said.
-    """
-    return fetch_small(name, folder=folder).path
-
-
-def fetch_small(name: str, *, folder: Path | None = None) -> Fetched:
-    """As `small_file`, with the origin of the copy."""
-    folder = PROJECT / ".cache" if folder is None else Path(folder)
-    wanted = SMALL_FILES[name]
-    path = folder / wanted.file
-    origin = path.with_name(path.name + ".json")
-    failures = []
-    if path.is_file():
-        found = artifacts.read_json(origin) if origin.is_file() else {}
-        if found.get("sha256") == artifacts.sha256(path):
-            return Fetched(path, **found)
-        # No other copy's checksum: perhaps somebody put the file here by hand.
-        try:
-            verify_small(name, path.read_bytes())
-            return _kept(path, "put there by hand")
-        except ValueError as error:
-            failures.append(f"{path}: {error}")
-    mirrors = list(wanted.mirrors)
-    if _wheel_path(folder).is_file() and "wheel" in mirrors:
-        # What is here already needs no network, and no waiting for one that is not there.
-        mirrors.sort(key="wheel".__ne__)
-    for mirror in mirrors:
-        try:
-            content = _read_mirror(mirror, wanted.file, folder)
-            verify_small(name, content)
-        except (http.TransferError, InputError, OSError, ValueError) as error:
-            failures.append(f"{mirror}: {error}")
-            continue
-        with artifacts.atomic(path) as temporary:
-            temporary.write_bytes(content)
-        return _kept(path, _SOURCE_NAMES.get(mirror, mirror))
-    raise InputError(
-        f"{wanted.file} could not be had from any of {len(failures)} sources "
-        f"({'; '.join(failures)}). Get it from {HOME_PAGE} and save it as {path}, then "
-        "run again."
-    )
-
-
-def _kept(path: Path, source: str) -> Fetched:
-    """Note beside a verified file where it came from."""
-    found = {"source": source, "sha256": artifacts.sha256(path), "time": artifacts.now()}
-    artifacts.write_json(path.with_name(path.name + ".json"), found)
-    return Fetched(path, **found)
-
-
-def verify_small(name: str, content: bytes) -> None:
+def verify(name: str, content: bytes) -> None:
     """Check a small file's content, whichever save of it this is.
 
     Raises:
@@ -236,54 +152,6 @@ def verify_small(name: str, content: bytes) -> None:
     wanted = SMALL_FILES[name]
     if hashlib.sha256(content).hexdigest() != wanted.sha256:
         wanted.check(content)
-
-
-def _read_mirror(mirror: str, file: str, folder: Path) -> bytes:
-    """The unpacked content of `file` as one mirror has it."""
-    if mirror == "records":
-        return _official_list(file, small_file("records", folder=folder))
-    if mirror == "wheel":
-        with zipfile.ZipFile(_wheel(folder)) as wheel:
-            content = wheel.read(f"torchxrayvision/data/{file}.gz")
-            return gzip.decompress(content)
-    content = http.read(mirror, limit=64_000_000)
-    return gzip.decompress(content) if mirror.endswith(".gz") else content
-
-
-def _wheel_path(folder: Path) -> Path:
-    return folder / f"{_WHEEL.replace('==', '-')}-py3-none-any.whl"
-
-
-def _wheel(folder: Path) -> Path:
-    """The pinned package, through the registry that pip is set up for; kept in `folder`."""
-    kept = _wheel_path(folder)
-    if kept.is_file() and zipfile.is_zipfile(kept):
-        return kept
-    with tempfile.TemporaryDirectory() as scratch:
-        command = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries=1")
-        command += ("--only-binary=:all:", "--disable-pip-version-check", "--dest", scratch, _WHEEL)
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode:
-            reason = run.stderr.strip().splitlines()[-1:] or ["no reason given"]
-            raise InputError(f"pip could not download {_WHEEL} ({reason[0]})")
-        (wheel,) = Path(scratch).glob("*.whl")
-        with artifacts.atomic(kept) as temporary:
-            temporary.write_bytes(wheel.read_bytes())
-    return kept
-
-
-def _official_list(file: str, records: Path) -> bytes:
-    """One of the two official lists, from the records and the test patients' numbers.
-
-    The official test list holds all films of 2,797 patients and no others.
-    """
-    numbers = (
-        importlib.resources.files("cxr.records").joinpath("official_test_patients.txt").read_text()
-    )
-    patients = {int(number) for number in numbers.split()}
-    films = pd.read_csv(records, usecols=["Image Index"])["Image Index"].sort_values()
-    in_test = films.str[:8].astype(int).isin(patients)
-    return "\n".join(films[in_test if file.startswith("test") else ~in_test]).encode()
 
 
 def _expect(what: str, found, wanted) -> None:
@@ -325,31 +193,33 @@ def _check_list(content: bytes, sha256: str) -> None:
     _expect("SHA-256 of its films", found, sha256)
 
 
-def _small(file: str, sha256: str, check: Callable[[bytes], None], *others: str) -> SmallFile:
-    return SmallFile(file, (f"{_HUGGING_FACE}/{file}", *others), sha256, check)
-
-
 def _list(file: str, sha256: str) -> SmallFile:
-    return _small(file, sha256, functools.partial(_check_list, sha256=sha256), "records")
+    check = functools.partial(_check_list, sha256=sha256)
+    return SmallFile(file, file, (f"{_HUGGING_FACE}/{file}", "records"), sha256, check)
 
 
 SMALL_FILES = {
-    "records": _small(
+    "records": SmallFile(
         "Data_Entry_2017_v2020.csv",
+        "records.csv",
+        (
+            f"{_HUGGING_FACE}/Data_Entry_2017_v2020.csv",
+            f"{_GITHUB}/Data_Entry_2017_v2020.csv.gz",
+            "wheel",
+        ),
         "dc1d2df67fdc1c5a7601d48699cda2b13dc2c4841488b4183dcf04884dbaca11",
         _check_records,
-        f"{_GITHUB}/Data_Entry_2017_v2020.csv.gz",
-        "wheel",
     ),
-    "boxes": _small(
+    "boxes": SmallFile(
         "BBox_List_2017.csv",
+        "boxes.csv",
+        (f"{_HUGGING_FACE}/BBox_List_2017.csv", f"{_GITHUB}/BBox_List_2017.csv.gz", "wheel"),
         "0bbfea9d4c4e9771481b3023b1bc9f0df9dea924453b12986beb29b0c4d0c95b",
         _check_boxes,
-        f"{_GITHUB}/BBox_List_2017.csv.gz",
-        "wheel",
     ),
     "adjudicated": SmallFile(
         "google2019_nih-chest-xray-labels.csv",
+        "adjudicated.csv",
         (f"{_GITHUB}/google2019_nih-chest-xray-labels.csv.gz", "wheel"),
         "86ece2bbb74ed71d2f8b0a14b21daf231f89346bb11f11144ce3e20696e8d238",
         _check_adjudicated,
@@ -361,45 +231,3 @@ SMALL_FILES = {
         "test_list.txt", "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"
     ),
 }
-
-
-@contextlib.contextmanager
-def open_archives(
-    config: Config, records: pd.DataFrame, films: Sequence[str], boxes: pd.DataFrame
-) -> Iterator[tuple[Archive, ...]]:
-    """The archives that hold the films of this configuration, for as long as the block runs.
-
-    In a demo they are drawn, packed and served on this machine, and behave like NIH's. For
-    the user's own films there are none.
-
-    Args:
-        records: all records, as `cxr.records.nih.read` gives them.
-        films: names of the films that are wanted.
-        boxes: the finding boxes, where the demo's signs go.
-    """
-    if config.images is not None:
-        yield ()
-    elif config.phantoms:
-        folder = config.root / ".phantoms"
-        paths = phantoms.pack(records, boxes, films, folder, seed=config.seed)
-        with phantoms.serve(folder) as address:
-            yield tuple(_described(path, f"{address}/{path.name}") for path in paths)
-    else:
-        names = records["film"]
-        if len(names) != FILMS:
-            # The user's own records hold some of the films; the archives hold all.
-            names = pd.read_csv(small_file("records"), usecols=["Image Index"])["Image Index"]
-        names, ends = sorted(names), itertools.accumulate(archive.films for archive in ARCHIVES)
-        yield tuple(
-            dataclasses.replace(archive, contents=tuple(names[end - archive.films : end]))
-            for archive, end in zip(ARCHIVES, ends, strict=True)
-        )
-
-
-def _described(path: Path, url: str) -> Archive:
-    """An archive on this disk, described as NIH's are."""
-    with tarfile.open(path) as tar:
-        contents = tuple(name.removeprefix("images/") for name in tar.getnames())
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-    return Archive(path.name, url, path.stat().st_size, md5, len(contents), contents=contents)

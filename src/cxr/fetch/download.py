@@ -2,14 +2,15 @@
 
 import concurrent.futures
 import contextlib
-import gzip
 import hashlib
+import itertools
 import os
 import shutil
 import threading
 import urllib.parse
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import pandas as pd
@@ -17,18 +18,8 @@ import pandas as pd
 from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
-from cxr.fetch import catalogue, http, inventory, remote_zip, unpack
+from cxr.fetch import catalogue, http_transfer, inventory, remote_zip, unpack
 from cxr.fetch.manifest import Manifest, locked, settings
-from cxr.records import nih
-
-# The names that later stages read.
-SMALL_FILES = {
-    "records": "records.csv",
-    "boxes": "boxes.csv",
-    "adjudicated": "adjudicated.csv",
-    "train_val_list": "train_val_list.txt",
-    "test_list": "test_list.txt",
-}
 
 _BY_CRC = {"verified": "CRC-32 of each film"}
 
@@ -41,72 +32,12 @@ _BYTES_PER_PIXEL = 0.6
 _BLOCK = 4096
 
 
-def small_files(config: Config) -> pd.DataFrame:
-    """Fetch records, boxes and lists into `data/`; the first thing that a run does.
-
-    Returns:
-        A table: file, source, bytes, sha256 (its first 12 digits). A file that no source
-        gave is in it, with the reason; only the records are indispensable.
-
-    Raises:
-        InputError: if there are no records, or `data/` was made with other settings.
-    """
-    if config.records is not None:
-        # Before anything is written: records at fault leave no trace.
-        nih.read(config.records)
-    rows = []
-    with locked(config.data):
-        manifest = Manifest(config.data, settings(config))
-        for name, file in SMALL_FILES.items():
-            path = config.data / file
-            known = manifest.entry("files", file)
-            if not path.is_file() or artifacts.sha256(path) != known.get("sha256"):
-                try:
-                    known = _small_file(name, path, config.records if name == "records" else None)
-                except InputError as error:
-                    if name == "records":
-                        raise
-                    known = {"source": f"absent: {error}", "bytes": 0, "sha256": ""}
-                else:
-                    manifest.note("files", file, **known)
-            rows.append({"file": file} | known)
-    table = pd.DataFrame(rows)[["file", "source", "bytes", "sha256"]]
-    return table.assign(sha256=table["sha256"].str[:12])
-
-
-def _small_file(name: str, path: Path, given: Path | None) -> dict:
-    """Put one small file at `path`; what the manifest says about it."""
-    source, time = "put there by hand", artifacts.now()
-    if given is not None:
-        content, source = given.read_bytes(), str(given)
-        if content.startswith(_TAR_GZ):
-            content = gzip.decompress(content)
-    elif _is_right(name, path):
-        content = path.read_bytes()
-    else:
-        fetched = catalogue.fetch_small(name)
-        content, source, time = fetched.path.read_bytes(), fetched.source, fetched.time
-    with artifacts.atomic(path) as temporary:
-        temporary.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    return {"source": source, "bytes": len(content), "sha256": digest, "time": time}
-
-
-def _is_right(name: str, path: Path) -> bool:
-    """Whether a file that the manifest does not know has the content that it should."""
-    try:
-        catalogue.verify_small(name, path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def films(
     config: Config,
     archives: Sequence[catalogue.Archive],
     wanted: Sequence[str],
     *,
-    patience: http.Patience | None = None,
+    patience: http_transfer.Patience | None = None,
 ) -> pd.DataFrame:
     """Fetch the films that are wanted and not there yet.
 
@@ -136,7 +67,7 @@ def take_inventory(config: Config, wanted: Sequence[str]) -> pd.DataFrame:
     with locked(config.data):
         manifest = Manifest(config.data, settings(config))
         return inventory.take(
-            _folder(config),
+            config.films,
             config.data,
             wanted,
             drawn=config.phantoms,
@@ -154,22 +85,12 @@ def available(config: Config, *, size: int | None = None) -> dict[str, Path]:
         InputError: if stage 000 has not checked these films, they are not there, or most
             are smaller than `size`.
     """
-    return inventory.available(_folder(config), config.data, size=size)
+    return inventory.available(config.films, config.data, size=size)
 
 
 def left_out(config: Config, *, size: int | None = None) -> dict[str, str]:
     """The films on the disk that later stages do not use: name -> reason."""
-    return inventory.left_out(_folder(config), config.data, size=size)
-
-
-def stored_size(config: Config) -> int:
-    """Side in pixels that most of the films have."""
-    return inventory.read(_folder(config), config.data)["side"]
-
-
-def _folder(config: Config) -> Path:
-    """The user's films, or all that lie below `data/`: also in Kaggle's nested folders."""
-    return config.images or config.data
+    return inventory.left_out(config.films, config.data, size=size)
 
 
 class _Stage:
@@ -211,18 +132,18 @@ class _Stage:
         """Get the films of `todo`; adds a row for each archive."""
         failures: dict[str, str] = {}
         with (
-            progress.Bars() as self.bars,
-            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as self.pool,
+            progress.Bars() as bars,
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
             concurrent.futures.ThreadPoolExecutor(self.config.parallel) as workers,
         ):
-            self.total = self._add_bar("all archives", todo)
-            self.bar = {archive: self._add_bar(archive.name, [archive]) for archive in todo}
-            jobs = {workers.submit(self._get, archive): archive for archive in todo}
+            total = self._add_bar(bars, "all archives", todo)
+            bar = {a: self._add_bar(bars, a.name, [a], within=total) for a in todo}
+            jobs = {workers.submit(self._get, a, bar[a], pool): a for a in todo}
             try:
                 for job in concurrent.futures.as_completed(jobs):
                     try:
                         rows[jobs[job].name] = job.result()
-                    except http.TransferError as error:
+                    except http_transfer.TransferError as error:
                         failures[jobs[job].name] = str(error)
             except BaseException:
                 # An interrupt, or a disk that is full: the others end, what arrived is kept.
@@ -238,25 +159,20 @@ class _Stage:
                 f"by hand from {catalogue.HOME_PAGE} into {self.folder}."
             )
 
-    def _add_bar(self, label: str, archives: Sequence[catalogue.Archive]) -> progress.Bar:
+    def _add_bar(self, bars: progress.Bars, label: str, archives, **options) -> progress.Bar:
         if self.by_film:
             films = sum(len(self.missing[archive]) for archive in archives)
-            return self.bars.add(label, total=films, unit="films")
-        return self.bars.add(label, total=sum(archive.bytes for archive in archives), unit="B")
+            return bars.add(label, total=films, unit="films", **options)
+        total = sum(archive.bytes for archive in archives)
+        return bars.add(label, total=total, unit="B", **options)
 
-    def _get(self, archive: catalogue.Archive) -> dict:
+    def _get(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
         """Films of one archive onto the disk; what the manifest says about it."""
-        bar = self.bar[archive]
         bar.restart()
-
-        def advance(amount: int, *, reused: bool = False) -> None:
-            bar.advance(amount, reused=reused)
-            self.total.advance(amount, reused=reused)
-
         if not self.by_film:
-            facts = self._fetch_archive(archive, bar, advance)
+            facts = self._fetch_archive(archive, bar, pool, bar.advance)
         else:
-            facts = self._read_films(archive, bar, advance)
+            facts = self._read_films(archive, bar, pool)
         bar.finish("done")
         facts |= {
             "films": len(self.wanted[archive]) - len(facts["refused"]),
@@ -265,17 +181,12 @@ class _Stage:
         self.manifest.note("archives", archive.name, **facts)
         return _brief(facts) | {"state": "fetched"}
 
-    def _fetch_archive(self, archive: catalogue.Archive, bar: progress.Bar, advance) -> dict:
-        """Download, verify, unpack and remove one archive."""
+    def _fetch_archive(
+        self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor, count: Callable
+    ) -> dict:
+        """Download, verify, unpack and remove one archive; `count` is told what arrives."""
         failures: list[str] = []
-        for path, facts in self._copies(archive, bar, advance, failures):
-            unpacked = 0
-
-            def count(films: int, *, reused: bool = False, bar=bar) -> None:
-                nonlocal unpacked
-                unpacked += films
-                bar.say(f"unpacking {unpacked:,} of {len(self.missing[archive]):,} films")
-
+        for path, facts in self._copies(archive, bar, count, failures):
             # Noted before the films are in place: then their source is known in any case.
             refused = self.manifest.entry("archives", archive.name).get("refused", {})
             self.manifest.note("archives", archive.name, **facts, refused=refused)
@@ -284,10 +195,10 @@ class _Stage:
                     path,
                     self.config.data / "images",
                     scratch=self.config.data / ".unpacking" / archive.name,
-                    pool=self.pool,
+                    pool=pool,
                     wanted=self.missing[archive],
                     size=self.config.store_size,
-                    advance=count,
+                    advance=self._unpacking(archive, bar),
                     stop=self.stop,
                 )
             except unpack.DamagedArchive as error:
@@ -300,7 +211,12 @@ class _Stage:
             absent = self.missing[archive] - set(found.films) - found.refused.keys()
             refused |= found.refused | dict.fromkeys(absent, "not in its archive")
             return facts | {"refused": refused}
-        raise http.TransferError("; ".join(failures))
+        raise http_transfer.TransferError("; ".join(failures))
+
+    def _unpacking(self, archive: catalogue.Archive, bar: progress.Bar) -> Callable:
+        """What says beside the bar how many films are unpacked."""
+        numbers, films = itertools.count(1), len(self.missing[archive])
+        return lambda *_, **__: bar.say(f"unpacking {next(numbers):,} of {films:,} films")
 
     def _remove(self, archive: catalogue.Archive) -> None:
         """Remove an archive whose films are there, and what is left of tries to get it."""
@@ -310,18 +226,11 @@ class _Stage:
             for ending in ("", ".part", ".part.json"):
                 (self.folder / (name + ending)).unlink(missing_ok=True)
 
-    def _copies(self, archive: catalogue.Archive, bar, advance, failures: list[str]) -> Iterator:
+    def _copies(
+        self, archive: catalogue.Archive, bar: progress.Bar, count: Callable, failures: list[str]
+    ) -> Iterator:
         """Whole copies of an archive: from this disk, from NIH, from the mirrors."""
-        path, arrived = self.folder / archive.name, {True: 0, False: 0}
-
-        def count(amount: int, *, reused: bool = False) -> None:
-            arrived[reused] += amount
-            advance(amount, reused=reused)
-
-        def uncount() -> None:
-            for reused, amount in arrived.items():
-                advance(-amount, reused=reused)
-            arrived.update({True: 0, False: 0})
+        path = self.folder / archive.name
 
         by_md5 = {"md5": archive.md5, "verified": "MD5"}
         if path.exists():
@@ -333,7 +242,7 @@ class _Stage:
                 path.replace(_part(path))
             else:
                 failures.append(f"{path}: its MD5 is not {archive.md5}")
-            uncount()
+            bar.take_back()
         for place in (path.with_name(name) for name in _names(archive)[1:]):
             if place.exists() and zipfile.is_zipfile(place):
                 yield place, {"source": str(place), "bytes": place.stat().st_size} | _BY_CRC
@@ -350,7 +259,7 @@ class _Stage:
             bar.say(url.split("/")[2])
             try:
                 for _ in range(tries):
-                    http.download(
+                    http_transfer.download(
                         url,
                         place,
                         **expected,
@@ -359,46 +268,48 @@ class _Stage:
                         stop=self.stop,
                     )
                     yield place, {"source": url, "bytes": place.stat().st_size} | verified
-                    uncount()
-            except http.TransferError as error:
+                    bar.take_back()
+            except http_transfer.TransferError as error:
                 failures.append(f"{url}: {error}")
-                uncount()
+                bar.take_back()
 
-    def _read_films(self, archive: catalogue.Archive, bar: progress.Bar, advance) -> dict:
+    def _read_films(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
         """Single films out of one archive: from this disk if it lies there, or its mirrors."""
         if any((self.folder / name).exists() for name in _names(archive)):
-            with contextlib.suppress(http.TransferError):
+            with contextlib.suppress(http_transfer.TransferError):
                 # Bytes of an archive are not what this bar counts.
-                return self._fetch_archive(archive, bar, lambda amount, reused=False: None)
+                return self._fetch_archive(archive, bar, pool, lambda amount, reused=False: None)
         failures, read, left = [], 0, set(self.missing[archive])
         refused = self.manifest.entry("archives", archive.name).get("refused", {})
         scratch, images = (
             self.config.data / ".unpacking" / archive.name,
             self.config.data / "images",
         )
-        with http.writable(images):
+        with http_transfer.writable(images):
             scratch.mkdir(parents=True, exist_ok=True)
             images.mkdir(parents=True, exist_ok=True)
             for mirror in archive.mirrors:
                 try:
-                    with http.Connection(self.patience, self.stop) as connection:
+                    with http_transfer.Connection(self.patience, self.stop) as connection:
                         packed = remote_zip.RemoteZip(mirror, connection)
                         for film, content in packed.read(left & packed.films):
                             read += len(content)
                             left.discard(film)
-                            advance(1)
+                            bar.advance()
                             try:
                                 unpack.store(content, scratch / film, self.config.store_size)
                             except ValueError as error:
                                 refused[film] = str(error)
                             else:
                                 (scratch / film).replace(images / film)
-                except http.TransferError as error:
+                except http_transfer.TransferError as error:
                     failures.append(f"{mirror}: {error}")
                     continue
                 refused |= dict.fromkeys(left, "not in its archive")
                 return {"source": mirror, "bytes": read, "refused": refused} | _BY_CRC
-        raise http.TransferError("; ".join(failures) or "it has no mirror that serves films")
+        raise http_transfer.TransferError(
+            "; ".join(failures) or "it has no mirror that serves films"
+        )
 
     def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int]:
         """Bytes of disk that the films take, and the archives that lie there at one time."""
@@ -459,7 +370,7 @@ def _md5(path: Path, advance) -> str:
     """MD5 of a file, counting its bytes as there already."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(http.CHUNK):
+        while chunk := file.read(http_transfer.CHUNK):
             digest.update(chunk)
             advance(len(chunk), reused=True)
     return digest.hexdigest()

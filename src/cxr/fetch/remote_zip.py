@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 
-from cxr.fetch import http
+from cxr.fetch import http_transfer
 from cxr.fetch.unpack import LARGEST, MEMBER
 
 # The directory of 10,000 films takes about 1 MB at the archive's end: one request.
@@ -26,7 +26,7 @@ class RemoteZip:
         films: names of the films that it holds.
     """
 
-    def __init__(self, url: str, connection: http.Connection):
+    def __init__(self, url: str, connection: http_transfer.Connection):
         """Read the archive's directory.
 
         Raises:
@@ -36,7 +36,7 @@ class RemoteZip:
         try:
             self._zip = zipfile.ZipFile(self._window)
         except zipfile.BadZipFile as error:
-            raise http.TransferError(f"it is no zip archive ({error})") from error
+            raise http_transfer.TransferError(f"it is no zip archive ({error})") from error
         members = sorted(self._zip.infolist(), key=lambda member: member.header_offset)
         # A member ends where the next one, or the directory, starts.
         stops = [member.header_offset for member in members[1:]] + [self._zip.start_dir]
@@ -60,7 +60,7 @@ class RemoteZip:
                 try:
                     yield film, self._zip.read(self._members[film][0])
                 except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-                    raise http.TransferError(f"{film} is damaged: {error}") from error
+                    raise http_transfer.TransferError(f"{film} is damaged: {error}") from error
 
     def _groups(self, films: Collection[str]) -> Iterator[list[str]]:
         """Neighbouring films, so many that one request stays small."""
@@ -81,7 +81,7 @@ class RemoteZip:
 class _Window(io.RawIOBase):
     """A file on a server, of which one stretch at a time is held in memory."""
 
-    def __init__(self, url: str, connection: http.Connection):
+    def __init__(self, url: str, connection: http_transfer.Connection):
         self._url, self._connection = url, connection
         self._held, self._size, self._etag = connection.read_range(url, -_TAIL, _TAIL)
         self._start = self._size - len(self._held)

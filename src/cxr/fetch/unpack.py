@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from cxr.errors import InputError
-from cxr.fetch import http
+from cxr.fetch import http_transfer
 from cxr.films import png
 
 # NIH's archives hold `images/<film>`; copies also nest or flatten them.
@@ -83,7 +83,7 @@ def unpack(
         wanted: only these films; None takes all.
         size: reduce films to this many pixels (see `png.reduce`); None keeps them as they are.
         advance: told how many films were dealt with, and whether they were there already.
-        stop: ends the call with `http.Stopped` once it is set.
+        stop: ends the call with `http_transfer.Stopped` once it is set.
 
     Raises:
         DamagedArchive: if the archive is cut off or altered.
@@ -107,14 +107,14 @@ def unpack(
                 advance(1)
                 refused[film] = str(error)
 
-    with http.writable(folder):
+    with http_transfer.writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         scratch.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.closing(_films(archive, others)) as members:
                 for film, content in members:
                     if stop is not None and stop.is_set():
-                        raise http.Stopped
+                        raise http_transfer.Stopped
                     if wanted is None or film in wanted:
                         jobs.append((film, pool.submit(store, content, scratch / film, size)))
                         settle(2 * (os.cpu_count() or 1))

@@ -19,8 +19,6 @@ FEWEST_ROWS = 14
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
 
-METHODS = ("evidence", "grad_cam")
-
 # Layers that answer to patterns: what the black box consists of.
 CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -29,15 +27,37 @@ CONVOLUTIONS = (
 )
 
 
-class Explainer:
-    """Heatmaps of one model, by two methods.
+def grad_cam(features: np.ndarray, gradient: np.ndarray, average: np.ndarray) -> np.ndarray:
+    """Channels of a feature map, each weighed by its mean gradient (Selvaraju et al., ICCV 2017).
 
-    - `grad_cam`: channels of a feature map, each weighed by its mean gradient (Selvaraju et
-      al., ICCV 2017).
-    - `evidence`: how the feature map differs from that of an average film, weighed by the
-      gradient cell by cell (HiResCAM: Draelos and Carin 2020). Borders and bones, which are
-      on every film and excite every channel, cancel out; a network that flattens its last
-      map, whose gradient differs from cell to cell, is not averaged over.
+    Args:
+        features: float (films, rows, columns, channels), what a layer makes of the films.
+        gradient: the same shape, by how much each value raises the finding's logit.
+        average: (rows, columns, channels), of an average film; not used here.
+
+    Returns:
+        float (films, rows, columns): what speaks for the finding, 0 where nothing does.
+    """
+    weighed = gradient.mean(axis=(1, 2), keepdims=True) * features
+    return np.maximum(weighed.sum(axis=3), 0)
+
+
+def evidence(features: np.ndarray, gradient: np.ndarray, average: np.ndarray) -> np.ndarray:
+    """How the map differs from an average film's, weighed by the gradient cell by cell.
+
+    As HiResCAM (Draelos and Carin 2020), but borders and bones, which are on every film and
+    excite every channel, cancel out. A network that flattens its last map, whose gradient
+    differs from cell to cell, is not averaged over. Arguments and result as of `grad_cam`.
+    """
+    return np.maximum((gradient * (features - average)).sum(axis=3), 0)
+
+
+# The first one is what pages show.
+METHODS = {"evidence": evidence, "grad_cam": grad_cam}
+
+
+class Explainer:
+    """Heatmaps of one model, by the methods of `METHODS`.
 
     Args:
         model: takes films (n, size, size, 1) and gives a probability per finding.
@@ -49,50 +69,33 @@ class Explainer:
     def __init__(self, model: keras.Model, reference: np.ndarray, *, rows: int = FEWEST_ROWS):
         self.model, self.layer = model, feature_layer(model, rows=rows)
         self.size = model.input_shape[1]
-        inner = keras.Model(model.inputs, [self.layer.output, model.output])
-        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
-
-        @tf.function(input_signature=[*signature, tf.TensorSpec((None,), tf.int32)])
-        def step(pictures, columns):
-            pictures = tf.cast(pictures, tf.float32)
-            with tf.GradientTape() as tape:
-                # Watching the films makes the tape record every layer between map and score,
-                # also where no weights come before the map.
-                tape.watch(pictures)
-                features, probabilities = inner(pictures, training=False)
-                asked = tf.gather(probabilities, columns, axis=1, batch_dims=1)
-                asked = tf.clip_by_value(tf.cast(asked, tf.float32), 1e-7, 1 - 1e-7)
-                # The logit: the sigmoid's own slope would fade where the model is sure.
-                logit = tf.math.log(asked) - tf.math.log1p(-asked)
-            gradient = tape.gradient(logit, features)
-            return tf.cast(features, tf.float32), tf.cast(gradient, tf.float32)
-
-        self._step = step
+        self._step = _map_and_gradient(model, self.layer)
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
-        self._average = np.concatenate(maps).mean(axis=0) if maps else 0.0
+        self._average = np.concatenate(maps).mean(axis=0) if maps else np.float32(0)
 
     def heatmaps(
-        self, pictures: np.ndarray, findings: np.ndarray, *, method: str = METHODS[0]
+        self, pictures: np.ndarray, findings: np.ndarray, *, method: str = "evidence"
     ) -> np.ndarray:
         """What raises the score of a finding on each film.
 
         Args:
             pictures: uint8 (films, size, size, 1).
             findings: int (films,), the column of `FINDINGS` that each film is asked about.
-            method: one of `METHODS`.
+            method: a key of `METHODS`.
 
         Returns:
             float32 (films, rows, columns), 0 to 1; the maximum of each map is 1, and a map
             in which nothing speaks for the finding is all 0.
         """
-        maps = [np.empty((0, *self.layer.output.shape[1:3]), dtype=np.float32)]
-        for features, gradient in self._batches(pictures, findings):
-            if method == "grad_cam":
-                weighed = gradient.mean(axis=(1, 2), keepdims=True) * features
-            else:
-                weighed = gradient * (features - self._average)
-            maps.append(np.maximum(weighed.sum(axis=3), 0))
-        stacked = np.concatenate(maps)
+        stacked = np.concatenate(
+            [
+                np.empty((0, *self.layer.output.shape[1:3]), dtype=np.float32),
+                *(
+                    METHODS[method](features, gradient, self._average)
+                    for features, gradient in self._batches(pictures, findings)
+                ),
+            ]
+        )
         highest = stacked.max(axis=(1, 2), keepdims=True)
         return np.divide(stacked, highest, out=np.zeros_like(stacked), where=highest > 0)
 
@@ -110,7 +113,7 @@ class Explainer:
         cases: Sequence[localisation.Case],
         paths: Mapping[str, Path],
         *,
-        method: str = METHODS[0],
+        method: str = "evidence",
     ) -> list[localisation.Prediction]:
         """Where the model sees the finding of each case: point and boxes of its heatmap."""
         pictures = read([case.film for case in cases], paths, self.size)
@@ -126,6 +129,29 @@ class Explainer:
                 tf.constant(columns[start : start + BATCH], dtype=tf.int32),
             )
             yield features.numpy(), gradient.numpy()
+
+
+def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):
+    """A function of films and columns: the layer's output, and the gradient of the logits."""
+    inner = keras.Model(model.inputs, [layer.output, model.output])
+    films = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+
+    @tf.function(input_signature=[films, tf.TensorSpec((None,), tf.int32)])
+    def step(pictures, columns):
+        pictures = tf.cast(pictures, tf.float32)
+        with tf.GradientTape() as tape:
+            # Watching the films makes the tape record every layer between map and score,
+            # also where no weights come before the map.
+            tape.watch(pictures)
+            features, probabilities = inner(pictures, training=False)
+            asked = tf.gather(probabilities, columns, axis=1, batch_dims=1)
+            asked = tf.clip_by_value(tf.cast(asked, tf.float32), 1e-7, 1 - 1e-7)
+            # The logit: the sigmoid's own slope would fade where the model is sure.
+            logit = tf.math.log(asked) - tf.math.log1p(-asked)
+        gradient = tape.gradient(logit, features)
+        return tf.cast(features, tf.float32), tf.cast(gradient, tf.float32)
+
+    return step
 
 
 def feature_layer(model: keras.Model, *, rows: int = FEWEST_ROWS) -> keras.Layer:

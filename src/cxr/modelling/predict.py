@@ -9,7 +9,7 @@ from cxr.errors import InputError
 from cxr.evaluation import calibration
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import training
+from cxr.modelling import inference
 from cxr.modelling.tensors import tf
 
 WARNING = (
@@ -66,7 +66,7 @@ def report(folder: Path, film: Path) -> tuple[pd.DataFrame, str]:
     run = artifacts.read_json(Path(folder) / "config.json")
     if not run["finished"]:
         raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
-    network = training.load(Path(folder))
+    network = inference.load(Path(folder))
     picture = film_cache.read(Path(film), network.input_shape[1])
     scores = pd.DataFrame(
         network(tf.constant(picture[None, :, :, None], tf.float32), training=False).numpy(),

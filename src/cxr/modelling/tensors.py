@@ -2,7 +2,7 @@
 
 TensorFlow's libraries write about CPU features and absent CUDA drivers to standard error
 before any setting could stop them, which would stand in every notebook. What matters of
-it, whether there is a GPU, `training.preflight` says.
+it, whether there is a GPU, `devices.preflight` says.
 """
 
 import contextlib

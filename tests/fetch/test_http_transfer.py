@@ -10,7 +10,7 @@ import pytest
 from stand_in import QUICK, Fault, serving
 
 from cxr.errors import InputError
-from cxr.fetch import http
+from cxr.fetch import http_transfer
 
 CONTENT = b"\x1f\x8b" + random.Random(7).randbytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -32,7 +32,7 @@ def fetch(server, folder, **options):
         "patience": QUICK,
     } | options
     path = folder / "film.tar.gz"
-    http.download(f"{server.address}/film.tar.gz", path, **options)
+    http_transfer.download(f"{server.address}/film.tar.gz", path, **options)
     return path
 
 
@@ -70,7 +70,7 @@ def test_a_line_that_drops_again_and_again_gets_there(server, tmp_path):
 
 
 def test_progress_restores_the_tries(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(http, "_PROGRESS", 20_000)
+    monkeypatch.setattr(http_transfer, "_PROGRESS", 20_000)
     server.faults["film.tar.gz"].extend([Fault(after=20_000)] * 12)
     assert_whole(fetch(server, tmp_path))
     assert len(server.requests) == 13
@@ -79,7 +79,7 @@ def test_progress_restores_the_tries(server, tmp_path, monkeypatch):
 def test_a_server_that_starts_over_each_time_is_given_up(server, tmp_path):
     # 200 for 206 and a drop half-way: much is sent, nothing is gained.
     server.faults["film.tar.gz"].extend([Fault(after=150_000, ignore_range=True)] * 50)
-    with pytest.raises(http.TransferError, match="5 tries in a row"):
+    with pytest.raises(http_transfer.TransferError, match="5 tries in a row"):
         fetch(server, tmp_path)
     assert len(server.requests) == QUICK.tries
 
@@ -137,14 +137,14 @@ def test_retry_after_may_be_a_date(server, tmp_path):
 
 def test_a_server_that_asks_for_too_long_a_pause_is_left(server, tmp_path):
     server.faults["film.tar.gz"].append(Fault(status=429, retry_after="86400"))
-    with pytest.raises(http.TransferError, match="asks to wait 86400 s"):
+    with pytest.raises(http_transfer.TransferError, match="asks to wait 86400 s"):
         fetch(server, tmp_path)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_dead_link_is_not_asked_again(server, tmp_path, status):
     server.faults["film.tar.gz"].append(Fault(status=status))
-    with pytest.raises(http.TransferError, match=f"HTTP {status}"):
+    with pytest.raises(http_transfer.TransferError, match=f"HTTP {status}"):
         fetch(server, tmp_path)
     assert len(server.requests) == 1
 
@@ -153,14 +153,14 @@ def test_a_dead_link_is_not_asked_again(server, tmp_path, status):
 def test_a_page_is_not_taken_for_an_archive(server, tmp_path, content_type):
     page = b"<!doctype html><title>Sign in</title>".ljust(len(CONTENT))
     server.faults["film.tar.gz"].append(Fault(body=page, content_type=content_type))
-    with pytest.raises(http.TransferError, match=r"page|no archive"):
+    with pytest.raises(http_transfer.TransferError, match=r"page|no archive"):
         fetch(server, tmp_path)
     assert not (tmp_path / "film.tar.gz").exists()
 
 
 def test_a_file_of_another_length_is_refused_before_it_is_read(server, tmp_path):
     server.files["film.tar.gz"] = CONTENT[:-1]
-    with pytest.raises(http.TransferError, match="it has 300,001 bytes, not 300,002"):
+    with pytest.raises(http_transfer.TransferError, match="it has 300,001 bytes, not 300,002"):
         fetch(server, tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_a_body_without_length_is_measured(server, tmp_path):
 def test_an_endless_body_is_cut_off(server, tmp_path):
     endless = Fault(body=CONTENT + bytes(50_000_000), without_length=True)
     server.faults["film.tar.gz"].extend([endless] * 9)
-    with pytest.raises(http.TransferError, match="more bytes arrived"):
+    with pytest.raises(http_transfer.TransferError, match="more bytes arrived"):
         fetch(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -190,7 +190,7 @@ def test_a_flipped_byte_costs_one_more_download(server, tmp_path):
 
 def test_a_byte_that_is_flipped_each_time_is_an_error(server, tmp_path):
     server.faults["film.tar.gz"].extend([Fault(flip=123_456)] * 2)
-    with pytest.raises(http.TransferError, match="MD5"):
+    with pytest.raises(http_transfer.TransferError, match="MD5"):
         fetch(server, tmp_path)
     assert not (tmp_path / "film.tar.gz").exists()
     assert_whole(fetch(server, tmp_path))
@@ -237,16 +237,18 @@ def test_a_stalled_connection_is_left_for_a_new_one(server, tmp_path):
 
 def test_a_trickle_counts_as_stalled(server, tmp_path, monkeypatch):
     # Below a thousand bytes a second; each byte would reset the socket's own limit.
-    monkeypatch.setattr(http, "_TRICKLE", 1e12)
+    monkeypatch.setattr(http_transfer, "_TRICKLE", 1e12)
     server.rate = 200_000
-    patience = http.Patience(read=0.1, tries=2, first_pause=0.001)
-    with pytest.raises(http.TransferError, match="bytes in 0 s"):
+    patience = http_transfer.Patience(read=0.1, tries=2, first_pause=0.001)
+    with pytest.raises(http_transfer.TransferError, match="bytes in 0 s"):
         fetch(server, tmp_path, patience=patience)
 
 
 def test_no_server_at_all_is_told_within_seconds(tmp_path):
-    with pytest.raises(http.TransferError, match=r"refused.*3 tries"):
-        http.download("http://127.0.0.1:9/film.tar.gz", tmp_path / "film.tar.gz", patience=QUICK)
+    with pytest.raises(http_transfer.TransferError, match=r"refused.*3 tries"):
+        http_transfer.download(
+            "http://127.0.0.1:9/film.tar.gz", tmp_path / "film.tar.gz", patience=QUICK
+        )
 
 
 def test_progress_adds_up_to_the_file_whatever_happened(server, tmp_path):
@@ -272,7 +274,7 @@ def test_stop_keeps_what_arrived(server, tmp_path):
     def advance(amount, *, reused=False):
         stop.set()
 
-    with pytest.raises(http.Stopped):
+    with pytest.raises(http_transfer.Stopped):
         fetch(server, tmp_path, stop=stop, advance=advance)
     assert (tmp_path / "film.tar.gz.part").stat().st_size > 0
     server.rate = 0
@@ -288,7 +290,7 @@ def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from cxr.fetch import http
+from cxr.fetch import http_transfer
 from cxr.errors import InputError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -314,17 +316,17 @@ def test_a_full_disk_is_told_and_what_arrived_is_kept(server, tmp_path):
 
 
 def test_ranges_are_read_and_checked(server):
-    with http.Connection(QUICK) as connection:
+    with http_transfer.Connection(QUICK) as connection:
         url = f"{server.address}/film.tar.gz"
         assert connection.read_range(url, 10, 5)[:2] == (CONTENT[10:15], len(CONTENT))
         assert connection.read_range(url, -5, 5)[0] == CONTENT[-5:]
         assert connection.read_range(url, len(CONTENT) - 3, 100)[0] == CONTENT[-3:]
         server.faults["film.tar.gz"] += [Fault(shift=3), Fault(after=2), Fault(status=503)]
         assert connection.read_range(url, 10, 5)[0] == CONTENT[10:15]
-        with pytest.raises(http.TransferError, match="changed"):
+        with pytest.raises(http_transfer.TransferError, match="changed"):
             connection.read_range(url, 10, 5, etag='"another"')
         server.faults["film.tar.gz"].append(Fault(ignore_range=True))
-        with pytest.raises(http.TransferError, match="single ranges"):
+        with pytest.raises(http_transfer.TransferError, match="single ranges"):
             connection.read_range(url, 10, 5)
 
 
@@ -332,13 +334,13 @@ def test_a_small_file_is_read_whole_or_not_at_all(server):
     server.files["records.csv"] = b"Image Index,Finding Labels\n"
     server.faults["records.csv"].append(Fault(after=5))
     url = f"{server.address}/records.csv"
-    assert http.read(url, limit=1000, patience=QUICK) == server.files["records.csv"]
-    with pytest.raises(http.TransferError, match="larger than 10 bytes"):
-        http.read(url, limit=10, patience=QUICK)
+    assert http_transfer.read(url, limit=1000, patience=QUICK) == server.files["records.csv"]
+    with pytest.raises(http_transfer.TransferError, match="larger than 10 bytes"):
+        http_transfer.read(url, limit=10, patience=QUICK)
 
 
 def test_pauses_double_and_vary():
-    patience = http.Patience(first_pause=1.0, longest_pause=8.0)
+    patience = http_transfer.Patience(first_pause=1.0, longest_pause=8.0)
     for tries, longest in ((1, 1), (2, 2), (3, 4), (4, 8), (9, 8)):
         pauses = [patience.pause(tries) for _ in range(50)]
         assert longest / 2 <= min(pauses) < max(pauses) <= longest

@@ -1,0 +1,138 @@
+"""Validation after each epoch: the best model, and all that a resumption needs."""
+
+import json
+import math
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.evaluation import ranking
+from cxr.films import film_cache
+from cxr.findings import FINDINGS
+from cxr.modelling import inference
+from cxr.modelling.tensors import keras
+
+# Training stops when the validation AUROC has not risen for so many epochs.
+PATIENCE = 6
+
+
+class Keeper(keras.callbacks.Callback):
+    """Validates each epoch, keeps the best model, and writes all that a resumption needs."""
+
+    def __init__(self, folder: Path, store: film_cache.Store, validation: pd.DataFrame):
+        super().__init__()
+        self._folder, self._store, self._validation = folder, store, validation
+        self._targets = validation[list(FINDINGS)].to_numpy()
+        self.history: list[dict] = []
+        self.best, self.best_epoch = math.nan, 0
+        self.seconds = self.training_seconds = 0.0
+
+    def set_model(self, model: keras.Model) -> None:
+        """Called by Keras before training: `model` is a `training.Trainee`."""
+        super().set_model(model)
+        self._score = inference.scorer(model.network)
+
+    def exhausted(self) -> bool:
+        """Whether the validation AUROC has not risen for `PATIENCE` epochs."""
+        return bool(self.best_epoch) and len(self.history) - self.best_epoch >= PATIENCE
+
+    def restore(self, trainee: keras.Model) -> int:
+        """Load the last checkpoint, if there is one; returns the epoch to go on with."""
+        path = self._folder / "checkpoint.npz"
+        if not path.exists():
+            return 0
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                state = json.loads(str(saved["state"]))
+                variables = _variables(trainee)
+                for name, variable in variables.items():
+                    variable.assign(saved[name])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path} cannot be read ({error}); remove it and run again: training starts over."
+            ) from error
+        self.history, self.best = state["history"], float(state["best"])
+        self.best_epoch, self.seconds = state["best_epoch"], state["seconds"]
+        self.training_seconds = state["training_seconds"]
+        return len(self.history)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.monotonic()
+        # Before the step count moves on: the rate that the epoch starts with.
+        self._rate = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_end(self, epoch, logs=None):
+        trained = time.monotonic()
+        scores = self._score(self._store, self._validation)
+        probabilities = scores[list(FINDINGS)].to_numpy()
+        by_finding = ranking.auroc(self._targets, probabilities)
+        mean = float(np.nanmean(by_finding)) if np.isfinite(by_finding).any() else math.nan
+        logs["val_auroc"] = mean
+        logs["val_loss"] = _cross_entropy(self._targets, probabilities)
+        logs["learning_rate"] = self._rate
+        if math.isnan(mean) or not self.best_epoch or mean > self.best:
+            # Without any estimable finding there is nothing to choose by: the last one stays.
+            self.best, self.best_epoch = mean, epoch + 1
+            with artifacts.atomic(self._folder / "model.keras") as temporary:
+                self.model.network.save(temporary)
+        self.training_seconds += trained - self._began
+        self.seconds += time.monotonic() - self._began
+        self.history.append(
+            {
+                "epoch": epoch + 1,
+                "loss": logs["loss"],
+                "val_loss": logs["val_loss"],
+                "val_auroc": mean,
+                "learning_rate": self._rate,
+                "seconds": trained - self._began,
+            }
+            | {f"val_auroc_{f}": float(a) for f, a in zip(FINDINGS, by_finding, strict=True)}
+        )
+        self._save()
+        self._log(logs)
+        if self.exhausted():
+            self.model.stop_training = True
+
+    def _save(self) -> None:
+        """One file for the whole state, so that no two parts of it can disagree."""
+        state = {
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+        }
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in _variables(self.model).items()
+        }
+        with artifacts.atomic(self._folder / "checkpoint.npz") as temporary:
+            np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
+        artifacts.write_csv(self._folder / "history.csv", pd.DataFrame(self.history))
+
+    def _log(self, logs: dict) -> None:
+        """Append a line to the log, which outlives a closed browser."""
+        with (self._folder / "training.log").open("a", encoding="utf-8") as file:
+            file.write(
+                f"{artifacts.now()}  epoch {len(self.history)}  loss {logs['loss']:.4f}  "
+                f"val_loss {logs['val_loss']:.4f}  val_auroc {logs['val_auroc']:.4f}\n"
+            )
+
+
+def _variables(trainee: keras.Model) -> dict[str, keras.Variable]:
+    """Everything that changes in training: weights, statistics, random states, optimizer."""
+    everything = [*trainee.variables, *trainee.optimizer.variables]
+    return {f"{number:04d}": variable for number, variable in enumerate(everything)}
+
+
+def _cross_entropy(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean binary cross-entropy over films and findings; NaN without films."""
+    if not len(targets):
+        return math.nan
+    clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(targets, np.log(clipped), np.log1p(-clipped))))

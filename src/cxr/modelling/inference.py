@@ -1,0 +1,101 @@
+"""Probabilities for films, by a trained network, without augmentation."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.films import film_cache
+from cxr.findings import FINDINGS
+from cxr.modelling.tensors import keras, tf
+
+# Films in one step: no gradients are kept, so more fit than in training.
+BATCH = 256
+
+
+def load(folder: Path) -> keras.Model:
+    """Load a run's model, in Keras's safe mode: it cannot bring code along.
+
+    Raises:
+        InputError: if there is no model, or the file is damaged.
+    """
+    path = Path(folder) / "model.keras"
+    if not path.exists():
+        raise InputError(f"{path} does not exist; run 200-modeling first.")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise InputError(f"{path} cannot be loaded ({error}); train it again.") from error
+
+
+def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """Score the films of `frame`; see `scorer` for scoring again and again.
+
+    Args:
+        network: a model of the registry.
+        store: holds the films, at the network's size.
+        frame: needs `film` and `patient_id`.
+
+    Returns:
+        `film`, `patient_id` and one probability per finding, rows as in `frame`.
+
+    Raises:
+        InputError: if the store's films have another size than the network's.
+    """
+    return scorer(network)(store, frame)
+
+
+def scorer(
+    network: keras.Model,
+) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
+    """`score_films` for one network, whose evaluation pass is traced once for all calls."""
+    side = network.input_shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)])
+    def forward(pictures):
+        return network(tf.cast(pictures, tf.float32), training=False)
+
+    def score(store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
+        if side != store.size:
+            raise InputError(
+                f"the model takes films of {side} px, the cache holds {store.size} px; set "
+                "CXR_IMAGE_SIZE to the model's size."
+            )
+        probabilities = np.empty((len(frame), len(FINDINGS)), dtype=np.float32)
+        rows = store.rows(frame["film"])
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            probabilities[start : start + len(part)] = forward(tf.constant(store.take(part)))
+        scores = frame[["film", "patient_id"]].reset_index(drop=True)
+        return pd.concat([scores, pd.DataFrame(probabilities, columns=list(FINDINGS))], axis=1)
+
+    return score
+
+
+def score_with_run(
+    folder: Path, paths: Mapping[str, Path], frame: pd.DataFrame, cache: Path
+) -> pd.DataFrame:
+    """Score films with a run's model; see `score_films`.
+
+    Args:
+        folder: the run's folder.
+        paths: film name -> file.
+        frame: needs `film` and `patient_id`; every film must be in `paths`.
+        cache: where film caches lie.
+    """
+    network = load(folder)
+    store = film_cache.prepare(
+        {film: paths[film] for film in frame["film"]}, cache, size=network.input_shape[1]
+    )
+    drawn = artifacts.read_json(folder / "config.json")["phantoms"]
+    return marked(score_films(network, store, frame), drawn)
+
+
+def marked(scores: pd.DataFrame, phantoms: bool) -> pd.DataFrame:
+    """Scores of drawn films say so in a column `phantom`, wherever their file is taken."""
+    if phantoms:
+        scores.insert(2, "phantom", 1)
+    return scores
