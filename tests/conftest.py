@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cxr.config import PROJECT
-from cxr.evaluation import shortcuts
+from cxr.evaluation import controls
 from cxr.fetch import small_files
 from cxr.records import nih, splits
 
@@ -47,7 +47,7 @@ def real_splits(real_records) -> dict[str, pd.Series]:
 @pytest.fixture(scope="session")
 def real_study(real_records, real_splits) -> pd.DataFrame:
     """What the labels alone score on each of these splits."""
-    return shortcuts.study(real_records, real_splits)
+    return controls.by_split(real_records, real_splits)
 
 
 @pytest.fixture(scope="session")

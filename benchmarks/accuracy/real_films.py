@@ -22,7 +22,7 @@ from cxr.fetch import download
 from cxr.modelling import explain, inference, run_scores
 from cxr.publish import notebooks
 from cxr.publish import results as kept
-from cxr.records import nih, rsna, splits
+from cxr.records import nih, rsna, split_files
 
 BLOCK = (1336, 3923)
 RESULTS = PROJECT / "presentation" / "results" / "images128"
@@ -84,14 +84,14 @@ def main() -> int:
     }
     config = load_config(environment)
     notebooks.execute(config, list(notebooks.STAGES), environment)
-    wanted = splits.settings(
+    wanted = split_files.settings(
         config.data / "records.csv",
         config.split,
         min_combination=config.min_combination,
         seed=config.seed,
         lists=config.split_lists,
     )
-    parts, _ = splits.load(config.subset, settings=wanted)
+    parts, _ = split_files.load(config.subset, settings=wanted)
     names = [config.run_name(model) for model in config.models]
     scores = {name: read_scores(config.runs / name) for name in names}
     # Nothing but films that were scored: the split has more than the folder.

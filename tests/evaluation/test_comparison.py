@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr.evaluation import adjudicated, comparison, ranking
+from cxr.evaluation import comparison, radiologists, ranking
 from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
 
@@ -131,7 +131,7 @@ def test_adjudicated_labels_cover_several_findings():
     # Radiologists: films 0 to 5 have it.
     agreed["Nodule or mass"] = [n < 6 for n in range(20)]
     judged = Judged(targets, scores, pd.Series(range(20), index=films))
-    table = adjudicated.evaluate(agreed, judged).set_index("label")
+    table = radiologists.evaluate_adjudicated(agreed, judged).set_index("label")
     row = table.loc["Nodule or mass"]
     assert (row["films"], row["positives"]) == (19, 6)
     # The radiologists' six films score 0.9 and 0.5, the others 0.1.
@@ -148,7 +148,7 @@ def test_text_mining_agrees_with_radiologists_as_published(
     split = real_splits["official"]
     test = real_records.loc[split.index[split == "test"]].set_index("film")
     judged = Judged.of(test, test[[*FINDINGS]].astype(float))
-    table = adjudicated.evaluate(real_adjudicated, judged).set_index("label")
+    table = radiologists.evaluate_adjudicated(real_adjudicated, judged).set_index("label")
     agreement = table[["mined_ppv", "mined_sensitivity"]]
     assert agreement.loc["Pneumothorax"].tolist() == pytest.approx([0.48, 0.50], abs=0.006)
     assert agreement.loc["Nodule or mass"].tolist() == pytest.approx([0.57, 0.45], abs=0.006)
@@ -157,7 +157,7 @@ def test_text_mining_agrees_with_radiologists_as_published(
 def test_no_adjudicated_test_film_is_too_few():
     films = pd.Index(["a.png"])
     targets = pd.DataFrame(0, index=films, columns=list(FINDINGS), dtype=np.int8)
-    agreed = pd.DataFrame({"film": ["b.png"]} | {key: [True] for key in adjudicated.MAPPING})
+    agreed = pd.DataFrame({"film": ["b.png"]} | {key: [True] for key in radiologists.MAPPING})
     judged = Judged(targets, targets.astype(float), pd.Series([1], index=films))
-    table = adjudicated.evaluate(agreed, judged)
+    table = radiologists.evaluate_adjudicated(agreed, judged)
     assert table["auroc"].isna().all() and (table["films"] == 0).all()

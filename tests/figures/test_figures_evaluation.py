@@ -7,10 +7,10 @@ from PIL import Image
 
 from cxr import figures
 from cxr.evaluation import (
-    adjudicated,
     calibration,
     comparison,
     localisation,
+    radiologists,
     ranking,
     subgroups,
     thresholding,
@@ -156,9 +156,9 @@ def test_calibration_figures_draw_each_finding_with_enough_patients(judged):
 def test_adjudicated_draws_both_references(films, scores):
     index = pd.Index([f"{n}.png" for n in range(len(films))])
     seen = (films["Mass"] == 1).to_numpy()
-    agreed = pd.DataFrame({"film": index} | dict.fromkeys(adjudicated.MAPPING, seen))
+    agreed = pd.DataFrame({"film": index} | dict.fromkeys(radiologists.MAPPING, seen))
     by_film = Judged.of(films.set_index(index), scores["large"].set_index(index))
-    table = adjudicated.evaluate(agreed, by_film)
+    table = radiologists.evaluate_adjudicated(agreed, by_film)
     names = [trace.name for trace in figures.adjudicated({"large": table}).data]
     assert names == ["large, against radiologists", "large, against text mining"]
 

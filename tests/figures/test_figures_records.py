@@ -4,10 +4,10 @@ import pytest
 from made_up import people
 
 from cxr import figures
-from cxr.evaluation import shortcuts
+from cxr.evaluation import controls
 from cxr.figures import records as drawn
 from cxr.findings import FINDINGS
-from cxr.records import splits
+from cxr.records import split_checks, splits
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_every_film_is_in_the_chart_of_sizes(frame):
 
 
 def test_prevalences_are_joined_to_their_findings_by_name(frame, made):
-    balances = {kind: splits.balance(frame, split) for kind, split in made.items()}
+    balances = {kind: split_checks.balance(frame, split) for kind, split in made.items()}
     figure = drawn.prevalence_by_split(balances)
     assert len(figure.data) == 3 * len(made)
     traces = iter(figure.data)
@@ -114,7 +114,7 @@ def test_prevalences_are_joined_to_their_findings_by_name(frame, made):
 
 def test_the_official_shift_shows_both_sides_of_the_list(frame, made):
     split = made["official"]
-    elsewhere, test = drawn.official_shift(splits.balance(frame, split)).data
+    elsewhere, test = drawn.official_shift(split_checks.balance(frame, split)).data
     tested = split == "test"
     for trace, films in ((elsewhere, ~tested), (test, tested)):
         share = 100 * frame.loc[films, "Effusion"].mean()
@@ -122,14 +122,16 @@ def test_the_official_shift_shows_both_sides_of_the_list(frame, made):
 
 
 def test_the_balance_figure_shows_the_worst_of_the_three_splits(frame, made):
-    balance = splits.balance(frame, made["original"])
+    balance = split_checks.balance(frame, made["original"])
     dots = drawn.split_balance({"original": balance}).data[0]
     worst = balance[balance["trait"] == "AP view"]["deviation"].abs().max()
     assert by_name(dots, dots.customdata)["AP view"] == pytest.approx(worst, abs=0.05)
 
 
 def test_leaked_films_are_shown_for_validation_and_test(frame, made):
-    figure = drawn.leaked({kind: splits.leakage(frame, split) for kind, split in made.items()})
+    figure = drawn.leaked(
+        {kind: split_checks.leakage(frame, split) for kind, split in made.items()}
+    )
     validation, test = figure.data
     assert (validation.name, test.name) == ("validation", "test")
     shown = dict(zip(test.x, test.y, strict=True))
@@ -137,7 +139,7 @@ def test_leaked_films_are_shown_for_validation_and_test(frame, made):
 
 
 def test_the_controls_are_shown_with_their_mean(frame, made):
-    study = shortcuts.study(frame, {"patient": made["patient"]})
+    study = controls.by_split(frame, {"patient": made["patient"]})
     figure = drawn.control_aurocs(study)
     assert [trace.name for trace in figure.data] == [
         f"{control} (mean {study.loc['Mean', control]:.3f})" for control in study

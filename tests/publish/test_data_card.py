@@ -2,7 +2,7 @@ import pytest
 from made_up import people
 
 from cxr.config import PROJECT
-from cxr.evaluation import shortcuts
+from cxr.evaluation import controls
 from cxr.publish import data_card
 from cxr.records import splits
 
@@ -27,7 +27,7 @@ def test_the_card_leaves_out_what_the_records_do_not_allow(kinds):
     frame = people([1] * 50 + [12] * 3)
     made, _ = splits.every(frame, min_combination=0)
     made = {kind: made[kind] for kind in kinds}
-    card = data_card.compose(frame, made, shortcuts.study(frame, made), min_combination=0)
+    card = data_card.compose(frame, made, controls.by_split(frame, made), min_combination=0)
     assert "86 frontal chest films of 53 patients" in card
     assert ("another population" in card) == ("official" in kinds)
     assert ("Splitting by film leaks" in card) == ("original" in kinds)

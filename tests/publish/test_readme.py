@@ -17,7 +17,7 @@ from cxr.figures import svg
 from cxr.figures.style import label
 from cxr.findings import FINDINGS
 from cxr.publish import notebooks, readme, results
-from cxr.records import splits
+from cxr.records import split_checks, splits
 
 README = (config.PROJECT / "README.md").read_text(encoding="utf-8")
 RESULTS = config.PROJECT / "presentation" / "results" / "images128"
@@ -138,7 +138,9 @@ def test_the_sizes_of_the_splits_are_those_that_the_code_makes(real_splits):
 
 
 def test_the_share_of_leaked_films_is_what_the_code_finds(real_records, real_splits):
-    test = splits.leakage(real_records, real_splits["original"]).set_index("split").loc["test"]
+    test = (
+        split_checks.leakage(real_records, real_splits["original"]).set_index("split").loc["test"]
+    )
     assert f"{100 * test['leaked']:.1f} % of its test films" in README
     assert f"{len(real_records):,} chest films" in README
 

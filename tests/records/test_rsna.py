@@ -9,7 +9,7 @@ import pytest
 from made_up import people
 
 from cxr.errors import InputError
-from cxr.evaluation import localisation
+from cxr.evaluation import localisation, radiologists
 from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS, NO_FINDING
 from cxr.records import rsna
@@ -70,7 +70,7 @@ def test_a_missing_file_is_named_in_one_sentence_and_nothing_is_read(tmp_path, l
     readings = rsna.read(tmp_path)
     assert lacking in readings.missing and readings.missing.count(".") <= 4
     assert readings.films.empty and readings.boxes.empty
-    assert rsna.cases(readings, people([1])) == []
+    assert localisation.opacity_cases(readings, people([1])) == []
 
 
 def changed(row, column, value):
@@ -136,7 +136,7 @@ def read_anew():
 
 
 def test_agreement_counts_the_readings_of_each_mined_label(read_anew):
-    shares = rsna.agreement(*read_anew).set_index("label")
+    shares = radiologists.readings_by_label(*read_anew).set_index("label")
     assert shares.loc["Pneumonia", ["films", "patients"]].tolist() == [41, 41]
     assert shares.loc["Pneumonia", "opacity"] == pytest.approx(40 / 41)
     assert (
@@ -155,7 +155,7 @@ def test_scores_are_held_against_readings_and_mined_labels(read_anew):
     scores["Edema"] = np.where(np.arange(120) % 3 == 1, 0.9, 0.2)
     scores["Mass"] = np.where(np.arange(120) % 3 == 0, 0.0, 0.95)
     judged = Judged.of(frame.set_index("film"), scores)
-    result = rsna.evaluate(readings, judged).set_index(["reading", "score"])
+    result = radiologists.evaluate_readings(readings, judged).set_index(["reading", "score"])
     edema = result.loc[("Lung Opacity", "Edema")]
     assert (edema["films"], edema["positives"], edema["positive_patients"]) == (120, 40, 40)
     assert edema["auroc"] == 1 and np.isnan(edema["mined_auroc"])  # nobody has Edema mined
@@ -166,29 +166,29 @@ def test_scores_are_held_against_readings_and_mined_labels(read_anew):
     assert largest["mined_auroc"] == pytest.approx((40 + 0.5) / 41)
     assert result.loc[("not Normal", "the largest of the 14"), "auroc"] == 1
     without = judged.rescored(scores.drop(columns="Edema"))
-    result = rsna.evaluate(readings, without).set_index(["reading", "score"])
+    result = radiologists.evaluate_readings(readings, without).set_index(["reading", "score"])
     row = result.loc[("Lung Opacity", "the largest of the four")]
     assert row[["auroc", "low", "high", "mined_auroc"]].isna().all()
     assert row["remark"] == "not scored"
     few = judged.part(np.arange(120) < 9)  # three of each reading
-    assert set(rsna.evaluate(readings, few)["remark"]) == {"too few patients"}
+    assert set(radiologists.evaluate_readings(readings, few)["remark"]) == {"too few patients"}
 
 
 def test_boxes_become_cases_that_the_highest_of_four_scores_is_asked_for(read_anew):
     readings, frame = read_anew
-    (case,) = rsna.cases(readings, frame)
+    (case,) = localisation.opacity_cases(readings, frame)
     assert case.finding == "Lung Opacity" and case.boxes.tolist() == [[1, 2, 3, 4]]
     inside = localisation.Prediction(np.array([2.0, 3.0]), np.empty((0, 4)))
     assert localisation.judge([case], [inside])["pointing game"].tolist() == [1]
     scores = pd.DataFrame({f: [0.1] for f in FINDINGS}, index=[case.film])
     scores["Mass"], scores["Consolidation"] = 0.9, 0.3
-    assert rsna.opacity_finding(scores)[case.film] == "Consolidation"
+    assert localisation.opacity_finding(scores)[case.film] == "Consolidation"
 
 
 def test_radiologists_call_five_of_eight_unlabelled_films_normal(shared, real_records):
     readings = rsna.read(shared / "nih")
     assert (len(readings.films), len(readings.boxes)) == (25_872, 9_045)
-    shares = rsna.agreement(readings, real_records).set_index("label")
+    shares = radiologists.readings_by_label(readings, real_records).set_index("label")
     assert shares.loc[NO_FINDING, "films"] == 6_565
     assert shares.loc[NO_FINDING, ["normal", "opacity"]].tolist() == pytest.approx(
         [0.626, 0.081], abs=5e-4

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS, NO_FINDING
-from cxr.records import splits
+from cxr.records import balancing, split_checks, split_files, splits
 
 # ---- patient ----
 
@@ -69,7 +69,7 @@ def test_many_seeds_and_structures_keep_patients_apart():
 def test_every_seed_balances_the_real_records(real_records):
     for seed in range(50):
         split = splits.make(real_records, "patient", seed=seed)
-        table = splits.balance(real_records, split)
+        table = split_checks.balance(real_records, split)
         assert table["deviation"].abs().max() < 10, f"seed {seed}"
 
 
@@ -141,13 +141,13 @@ def test_the_real_patient_split_has_the_sizes_shares_no_patient_and_is_balanced(
         "test": 23_011,
     }
     assert shared_patients(real_records, split) == 0
-    balance = splits.balance(real_records, split)
+    balance = split_checks.balance(real_records, split)
     assert set(balance["trait"]) >= {*FINDINGS, NO_FINDING, "AP view", "Women", "Patients"}
     of_patients = balance["trait"].str.startswith("Patients with")
     assert of_patients.sum() == 3 * len(FINDINGS)
     assert balance.loc[~of_patients, "deviation"].abs().max() < 5
     assert balance.loc[of_patients, "deviation"].abs().max() < 6
-    per_patient = splits.leakage(real_records, split)["films_per_patient"]
+    per_patient = split_checks.leakage(real_records, split)["films_per_patient"]
     overall = len(split) / real_records["patient_id"].loc[split.index].nunique()
     assert (per_patient / overall - 1).abs().max() < 0.01
 
@@ -170,7 +170,7 @@ def test_the_patient_split_beats_a_plain_group_splitter(real_records, real_split
     rival = pd.Series("test", index=frame.index)
     rival.iloc[rest] = ["train"] * (len(rest) // 2) + ["validation"] * (len(rest) - len(rest) // 2)
     worst = [
-        splits.balance(frame, split).query("split == 'test'")["deviation"].abs().max()
+        split_checks.balance(frame, split).query("split == 'test'")["deviation"].abs().max()
         for split in (ours, rival)
     ]
     assert worst[0] < worst[1] / 10
@@ -201,14 +201,14 @@ def test_the_real_official_split_is_nihs_list(real_records, real_splits):
 
 def test_the_official_validation_part_is_balanced(real_records, real_splits):
     rest = real_splits["official"][lambda split: split != "test"]
-    counts = splits.traits(real_records.loc[rest.index]).groupby(rest).sum()
+    counts = balancing.traits(real_records.loc[rest.index]).groupby(rest).sum()
     expected = counts.sum() * (rest == "validation").mean()
     assert (counts.loc["validation"] - expected).abs().max() < 6
 
 
 def test_the_official_test_list_is_another_population(real_records, real_splits):
     split = real_splits["official"]
-    balance = splits.balance(real_records, split).set_index(["split", "trait"])
+    balance = split_checks.balance(real_records, split).set_index(["split", "trait"])
     shares = 100 * balance.loc["test", "prevalence"]
     assert shares[[NO_FINDING, "AP view", "Pneumothorax"]].round(1).tolist() == [38.5, 56.6, 10.4]
     tested = split == "test"
@@ -270,7 +270,7 @@ def test_the_original_split_is_two_cuts_of_thirty_percent():
 
 
 def test_the_real_original_split_leaks(real_records, real_splits):
-    table = splits.leakage(real_records, real_splits["original"]).set_index("split")
+    table = split_checks.leakage(real_records, real_splits["original"]).set_index("split")
     assert round(100 * table.loc["test", "leaked"], 1) == 77.2
 
 
@@ -376,7 +376,7 @@ def test_leakage_counts_the_films_of_known_patients():
     # Patient 1: one film in train, two in test. Patient 2 in train, 3 in validation only.
     frame = people([3, 1, 1])
     split = pd.Series(["train", "test", "test", "train", "validation"])
-    table = splits.leakage(frame, split).set_index("split")
+    table = split_checks.leakage(frame, split).set_index("split")
     assert table.loc["test", ["films", "patients"]].tolist() == [2, 1]
     assert table.loc["test", ["shared_patients", "shared_films", "leaked"]].tolist() == [1, 2, 1]
     assert table.loc["validation", "leaked"] == 0
@@ -388,7 +388,7 @@ def test_balance_compares_each_split_with_its_share():
     frame = people([1, 1, 1, 1])
     frame["Mass"] = [1, 1, 0, 0]
     split = pd.Series(["train", "train", "validation", "test"])
-    table = splits.balance(frame, split).set_index(["trait", "split"])
+    table = split_checks.balance(frame, split).set_index(["trait", "split"])
     row = table.loc[("Mass", "train")]
     assert (row["films"], row["expected"], row["deviation"], row["prevalence"]) == (2, 1, 1, 1)
     assert table.loc[("Mass", "test"), "deviation"] == -0.5
@@ -406,16 +406,16 @@ def saved(tmp_path):
     frame = people([1] * 60 + [4] * 10)
     path = tmp_path / "records.csv"
     path.write_text("records")
-    wanted = splits.settings(path, "patient", min_combination=0, seed=1)
+    wanted = split_files.settings(path, "patient", min_combination=0, seed=1)
     split = splits.make(frame, "patient", min_combination=0, seed=1)
     folder = tmp_path / "subset"
-    splits.save(frame, split, folder, settings=wanted)
+    split_files.save(frame, split, folder, settings=wanted)
     return frame, split, folder, wanted
 
 
 def test_a_saved_split_comes_back_the_same(saved):
     frame, split, folder, wanted = saved
-    parts, info = splits.load(folder, settings=wanted)
+    parts, info = split_files.load(folder, settings=wanted)
     for name, part in parts.items():
         expected = frame.loc[split.index[split == name]].reset_index(drop=True)
         pd.testing.assert_frame_equal(part, expected)
@@ -430,14 +430,16 @@ def test_a_missing_age_comes_back_missing(tmp_path):
     frame = people([1] * 30)
     frame.loc[3, "age"] = pd.NA
     split = pd.Series(["train", "validation", "test"] * 10)
-    splits.save(frame, split, tmp_path, settings={})
-    assert splits.load(tmp_path)[0]["train"]["age"].isna().tolist() == [False, True] + [False] * 8
+    split_files.save(frame, split, tmp_path, settings={})
+    assert (
+        split_files.load(tmp_path)[0]["train"]["age"].isna().tolist() == [False, True] + [False] * 8
+    )
 
 
 def test_the_same_split_is_not_written_twice(saved):
     frame, split, folder, wanted = saved
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert splits.save(frame, split, folder, settings=wanted)
+    assert split_files.save(frame, split, folder, settings=wanted)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -445,8 +447,8 @@ def test_a_split_made_with_other_settings_is_refused_and_kept(saved):
     frame, split, folder, wanted = saved
     before = (folder / "split.json").read_text()
     for use in (
-        lambda other: splits.load(folder, settings=other),
-        lambda other: splits.save(frame, split, folder, settings=other),
+        lambda other: split_files.load(folder, settings=other),
+        lambda other: split_files.save(frame, split, folder, settings=other),
     ):
         with pytest.raises(InputError, match="seed was 1, is now 2"):
             use(wanted | {"seed": 2})
@@ -459,7 +461,7 @@ def test_a_split_that_comes_out_differently_is_refused(saved):
     frame, split, folder, wanted = saved
     other = split.replace({"train": "test", "test": "train"})
     with pytest.raises(InputError, match="made with other settings"):
-        splits.save(frame, other, folder, settings=wanted)
+        split_files.save(frame, other, folder, settings=wanted)
 
 
 @pytest.mark.parametrize("damage", ["edited", "deleted"])
@@ -469,38 +471,38 @@ def test_a_changed_subset_is_refused_and_mended_by_running_again(saved, damage):
     content = path.read_text()
     path.unlink() if damage == "deleted" else path.write_text(content.replace(",M,", ",F,"))
     with pytest.raises(InputError, match=r"test\.csv in .* changed or vanished .* run 100 again"):
-        splits.load(folder, settings=wanted)
-    assert not splits.save(frame, split, folder, settings=wanted)
+        split_files.load(folder, settings=wanted)
+    assert not split_files.save(frame, split, folder, settings=wanted)
     assert path.read_text() == content
 
 
 def test_a_stage_before_100_is_sent_there(tmp_path):
     with pytest.raises(InputError, match="run notebook 100 first"):
-        splits.load(tmp_path / "subset")
+        split_files.load(tmp_path / "subset")
 
 
 def test_an_interrupted_save_counts_as_no_split(saved):
     _, _, folder, wanted = saved
     (folder / "split.json").unlink()
     with pytest.raises(InputError, match="run notebook 100 first"):
-        splits.load(folder, settings=wanted)
+        split_files.load(folder, settings=wanted)
 
 
 def test_a_foreign_split_json_is_refused(saved):
     _, _, folder, wanted = saved
     (folder / "split.json").write_text(json.dumps({"name": "another project's"}))
     with pytest.raises(InputError, match="other settings"):
-        splits.load(folder, settings=wanted)
+        split_files.load(folder, settings=wanted)
 
 
 def test_settings_need_records_and_leave_out_what_makes_no_difference(tmp_path):
     path = tmp_path / "records.csv"
     with pytest.raises(InputError, match="run notebook 000"):
-        splits.settings(path, "patient", min_combination=21, seed=1)
+        split_files.settings(path, "patient", min_combination=21, seed=1)
     path.write_text("")
-    official = [splits.settings(path, "official", min_combination=m, seed=1) for m in (0, 21)]
+    official = [split_files.settings(path, "official", min_combination=m, seed=1) for m in (0, 21)]
     assert official[0] == official[1]
-    original = [splits.settings(path, "original", min_combination=21, seed=s) for s in (1, 2)]
+    original = [split_files.settings(path, "original", min_combination=21, seed=s) for s in (1, 2)]
     assert original[0] == original[1]
-    patient = [splits.settings(path, "patient", min_combination=21, seed=s) for s in (1, 2)]
+    patient = [split_files.settings(path, "patient", min_combination=21, seed=s) for s in (1, 2)]
     assert patient[0] != patient[1]

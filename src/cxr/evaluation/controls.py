@@ -1,9 +1,12 @@
 """What can be scored without looking at a film: the least that a model must beat."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from sklearn import linear_model
 
+from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
 
 # Years; the bands of the age in the demographic control.
@@ -62,6 +65,34 @@ def every(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "prevalence only": prevalence(train, test),
         "view, age and sex": demographics(train, test),
     } | ({} if memory is None else {"patient memory (leakage)": memory})
+
+
+def by_split(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """What scoring without a film reaches on the test films of each kind of split.
+
+    The scores are those of `controls`, made from the training films.
+
+    Args:
+        records: as `nih.read` returns them.
+        by_kind: kind of split -> as `splits.make` returns it.
+
+    Returns:
+        Index the 14 findings, then "Mean"; the columns "patient memory, <kind>" and "view,
+        age and sex, <kind>" for every kind. NaN for too few patients, whom the mean leaves
+        out. Where no patient is in both train and test, memory knows the prevalence only.
+    """
+    table = {}
+    for way in ("patient memory", "view, age and sex"):
+        for kind, split in by_kind.items():
+            train, test = (records.loc[split.index[split == part]] for part in ("train", "test"))
+            if way == "patient memory":
+                remembered = patient_memory(train, test)
+                scores = prevalence(train, test) if remembered is None else remembered
+            else:
+                scores = demographics(train, test)
+            judged = Judged.of(test, scores)
+            table[f"{way}, {kind}"] = [*judged.auroc.value, *judged.auroc.mean().value]
+    return pd.DataFrame(table, index=[*FINDINGS, "Mean"])
 
 
 def _describe(records: pd.DataFrame) -> np.ndarray:

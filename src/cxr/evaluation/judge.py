@@ -9,10 +9,10 @@ import pandas as pd
 
 from cxr import artifacts
 from cxr.evaluation import (
-    adjudicated,
     calibration,
     comparison,
     controls,
+    radiologists,
     ranking,
     subgroups,
     thresholding,
@@ -97,9 +97,9 @@ def tables(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd.Data
         }
         made["controls"] = pd.concat(ladder, names=["scored_by"]).reset_index("scored_by")
     if cohort.agreed is not None:
-        made["adjudicated"] = adjudicated.evaluate(cohort.agreed, judged)
+        made["adjudicated"] = radiologists.evaluate_adjudicated(cohort.agreed, judged)
     if cohort.readings is not None and len(cohort.readings.films):
-        made["rsna"] = rsna.evaluate(cohort.readings, judged)
+        made["rsna"] = radiologists.evaluate_readings(cohort.readings, judged)
     return made
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from cxr.evaluation import intervals
 from cxr.records.nih import BOX_SPACE
+from cxr.records.rsna import OPACITY, Readings
 
 # Heatmaps, scaled to 0-255, are cut at these levels; each connected region gives one box
 # (Wang et al., CVPR 2017, section 4.2).
@@ -270,3 +271,27 @@ def _mean_boxes(all_cases: list[Case]) -> list[np.ndarray | None]:
         ]
         means.append(np.concatenate(others).mean(axis=0) if others else None)
     return means
+
+
+def opacity_cases(readings: Readings, frame: pd.DataFrame) -> list[Case]:
+    """The boxed films of some records, for `judge`, as "Lung Opacity".
+
+    Args:
+        readings: as `read` returns them.
+        frame: needs `film` and `patient_id`.
+    """
+    known = readings.boxes.merge(frame[["film", "patient_id"]], on="film")
+    return [
+        Case(
+            film,
+            int(part["patient_id"].iloc[0]),
+            "Lung Opacity",
+            part[["x", "y", "width", "height"]].to_numpy(float),
+        )
+        for film, part in known.groupby("film", sort=True)
+    ]
+
+
+def opacity_finding(scores: pd.DataFrame) -> pd.Series:
+    """Of each film, the one of `OPACITY` with the highest score."""
+    return scores[list(OPACITY)].idxmax(axis=1)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -259,39 +259,6 @@ def predicted_versus_actual(judged: Judged) -> pd.DataFrame:
             "pdx": 100 * judged.scores[scored].mean().to_numpy(),
         }
     )
-
-
-def against(judged: Judged, truth: np.ndarray, findings: Sequence[str]) -> dict:
-    """How the largest of some findings' scores ranks films that people read, and mined labels.
-
-    Args:
-        judged: the films that were read.
-        truth: bool (films,), what people read.
-        findings: whose scores are taken; a film counts as mined if any of them was.
-
-    Returns:
-        films, positives, positive_patients (by the readers), auroc, low, high (against the
-        readers), mined_auroc, mined_low, mined_high (against the mined labels of the same
-        films) and remark, why `auroc` is NaN.
-    """
-    patients = judged.patients.to_numpy()
-    # NaN where the scores lack one of the findings.
-    score = judged.scores.reindex(columns=list(findings)).max(axis=1, skipna=False)
-    scored = bool(score.notna().all())
-    row = {
-        "films": len(truth),
-        "positives": int(truth.sum()),
-        "positive_patients": len(np.unique(patients[truth])),
-    }
-    mined = judged.targets[list(findings)].to_numpy().any(axis=1)
-    for reference, prefix in ((truth, ""), (mined, "mined_")):
-        values = (np.nan,) * 3
-        if scored:
-            values = intervals.auroc(reference, score.to_numpy(), patients)
-        columns = (f"{prefix}auroc", f"{prefix}low", f"{prefix}high")
-        row |= zip(columns, values, strict=True)
-    few = TOO_FEW if np.isnan(row["auroc"]) else ""
-    return row | {"remark": few if scored else NOT_SCORED}
 
 
 def best(judged: Mapping[str, Judged]) -> str:

@@ -9,7 +9,7 @@ from cxr import phantoms
 from cxr.config import Config
 from cxr.errors import InputError
 from cxr.fetch import catalogue
-from cxr.records import nih, splits
+from cxr.records import balancing, nih, splits
 
 
 def wanted(config: Config, frame: pd.DataFrame) -> list[str]:
@@ -116,5 +116,5 @@ def by_patient(frame: pd.DataFrame, *, films: int, seed: int) -> list[str]:
     if films == len(frame):
         return sorted(frame["film"])
     # A sample is one part of a split in two.
-    part = splits.by_patient(frame, {"sample": films, "rest": len(frame) - films}, seed=seed)
+    part = balancing.by_patient(frame, {"sample": films, "rest": len(frame) - films}, seed=seed)
     return sorted(frame.loc[part == "sample", "film"])

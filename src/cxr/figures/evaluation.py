@@ -265,7 +265,7 @@ def adjudicated(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """AUROC against radiologists (filled) and against text mining (open), same films.
 
     Args:
-        tables: model name -> frame of `adjudicated.evaluate`.
+        tables: model name -> frame of `radiologists.evaluate_adjudicated`.
     """
     first = next(iter(tables.values()))
     names = [f"{row.label} ({row.positives:,} of {row.films:,})" for row in first.itertuples()]
@@ -279,7 +279,7 @@ def against_readings(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """AUROC against RSNA's readings (filled) and against text mining (open), same films.
 
     Args:
-        tables: model name -> frame of `rsna.evaluate`.
+        tables: model name -> frame of `radiologists.evaluate_readings`.
     """
     first = next(iter(tables.values()))
     names = [

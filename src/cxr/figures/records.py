@@ -301,7 +301,7 @@ def prevalence_by_split(balances: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Prevalence of every finding in train, validation and test, one panel a kind of split.
 
     Args:
-        balances: kind of split -> frame of `splits.balance`.
+        balances: kind of split -> frame of `split_checks.balance`.
     """
     kinds = list(balances)
     order = _by_prevalence(balances[kinds[0]])
@@ -351,7 +351,7 @@ def official_shift(balance: pd.DataFrame) -> go.Figure:
     """How much commoner each trait is on NIH's test films than on the others.
 
     Args:
-        balance: frame of `splits.balance` for the official split.
+        balance: frame of `split_checks.balance` for the official split.
     """
     films = balance.pivot_table(index="trait", columns="split", values="films")
     sizes = (balance["films"] / balance["prevalence"]).groupby(balance["split"]).max()
@@ -393,7 +393,7 @@ def split_balance(balances: Mapping[str, pd.DataFrame]) -> go.Figure:
     """The largest deviation of any split from proportion, by trait and splitter.
 
     Args:
-        balances: splitter -> frame of `splits.balance`.
+        balances: splitter -> frame of `split_checks.balance`.
     """
     figure = go.Figure()
     for (name, balance), colour, symbol in zip(balances.items(), PALETTE, _SYMBOLS, strict=False):
@@ -427,7 +427,7 @@ def leaked(leakages: Mapping[str, pd.DataFrame]) -> go.Figure:
     """The share of validation and test films whose patient is also in training.
 
     Args:
-        leakages: kind of split -> frame of `splits.leakage`.
+        leakages: kind of split -> frame of `split_checks.leakage`.
     """
     figure = go.Figure()
     for name in ("validation", "test"):
@@ -459,7 +459,7 @@ def control_aurocs(table: pd.DataFrame) -> go.Figure:
     """AUROC per finding of scores that never saw a film.
 
     Args:
-        table: as `shortcuts.study` returns it.
+        table: as `controls.by_split` returns it.
     """
     order = [*table.drop(index="Mean").iloc[:, 0].sort_values().index, "Mean"]
     figure = go.Figure()
@@ -501,7 +501,7 @@ def label_noise(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Positive predictive value and sensitivity of NIH's labels against radiologists.
 
     Args:
-        tables: group of films -> frame of `shortcuts.agreement`.
+        tables: group of films -> frame of `radiologists.label_noise`.
     """
     measures = {
         "mined_ppv": ("of NIH's labels confirmed", "confirmed", "labelled"),
@@ -551,7 +551,7 @@ def readings_of_labels(agreement: pd.DataFrame) -> go.Figure:
     """How radiologists read the films of each mined label, as shares of the label's films.
 
     Args:
-        agreement: as `rsna.agreement` returns it.
+        agreement: as `radiologists.readings_by_label` returns it.
     """
     table = agreement.iloc[::-1]
     names = [f"{label(row.label)} ({row.films:,})" for row in table.itertuples()]

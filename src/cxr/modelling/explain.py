@@ -250,10 +250,10 @@ def opacities(
     Returns:
         Method -> frame of `localisation.judge`; empty where no film has a box.
     """
-    cases = rsna.cases(readings, records)
+    cases = localisation.opacity_cases(readings, records)
     if not cases:
         return {}
-    told = rsna.opacity_finding(scores)
+    told = localisation.opacity_finding(scores)
     asked = [case._replace(finding=told[case.film]) for case in cases]
     answers = {
         name: explainer.locate(asked, paths),

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from cxr.evaluation import shortcuts
+from cxr.evaluation import radiologists
 from cxr.figures.style import label
 from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
-from cxr.records import nih, splits
+from cxr.records import nih, split_checks, splits
 
 _TEMPLATE = """\
 # Data card: NIH ChestX-ray14
@@ -97,7 +97,7 @@ def compose(
         frame: records, as `nih.read` returns them.
         by_kind: kind of split -> as `splits.make` returns it; the kinds that the records
             allow.
-        aurocs: as `shortcuts.study` returns them for these splits.
+        aurocs: as `controls.by_split` returns them for these splits.
         min_combination: see `nih.subset`.
         boxes, adjudicated: as their readers return them; None is said to be missing.
     """
@@ -199,7 +199,7 @@ def _splits(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
     clear = frame["labels"] == NO_FINDING
     rows = []
     for kind, split in by_kind.items():
-        for part in splits.leakage(frame, split).itertuples():
+        for part in split_checks.leakage(frame, split).itertuples():
             share = 100 * clear[split.index[split == part.split]].mean()
             rows.append(
                 f"| {kind} | {part.split} | {part.films:,} | {part.patients:,} "
@@ -217,7 +217,7 @@ def _agreement(frame: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
         f"| {row.label} | {group} | {row.films:,} | {row.labelled:,} | {row.present:,} "
         f"| {_percent(row.mined_ppv)} | {_percent(row.mined_sensitivity)} |"
         for group, films in (("all", frame), ("in the official test list", frame[official]))
-        for row in shortcuts.agreement(films, adjudicated).itertuples()
+        for row in radiologists.label_noise(films, adjudicated).itertuples()
     ]
     return (
         f"\nRadiologists reviewed {len(adjudicated):,} of the films (Majkowska et al. 2020). "

@@ -17,7 +17,7 @@ from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
 from cxr.publish import slides
 from cxr.publish.results import Results, kind, origin
 from cxr.publish.slides import Slide
-from cxr.records import nih, splits
+from cxr.records import nih, split_checks, splits
 
 # All figures of a page stand, marks and all.
 _DRAWN = (
@@ -36,7 +36,7 @@ class Facts:
     Attributes:
         films, patients, unlabelled: numbers; `unlabelled` films bear none of the findings.
         positives: finding -> films.
-        leakage: kind of split -> frame of `splits.leakage`.
+        leakage: kind of split -> frame of `split_checks.leakage`.
         memory: mean AUROC, on the split by film, of each patient's own training labels; None
             where the records do not allow that split.
     """
@@ -68,7 +68,7 @@ def facts(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
         patients=frame["patient_id"].nunique(),
         unlabelled=int((frame["labels"] == NO_FINDING).sum()),
         positives=frame[names].sum(),
-        leakage={kind: splits.leakage(frame, split) for kind, split in by_kind.items()},
+        leakage={kind: split_checks.leakage(frame, split) for kind, split in by_kind.items()},
         memory=memory,
     )
 

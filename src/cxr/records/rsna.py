@@ -12,14 +12,9 @@ import json
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cxr.errors import InputError
-from cxr.evaluation import intervals
-from cxr.evaluation.localisation import Case
-from cxr.evaluation.ranking import Judged, against
-from cxr.findings import FINDINGS, NO_FINDING
 from cxr.records import nih
 
 READINGS = ("Normal", "Lung Opacity", "No Lung Opacity / Not Normal")
@@ -83,85 +78,6 @@ def read(folder: Path) -> Readings:
         path = boxes
         table = _joined(boxes, folder / CLASSES, folder / NAMES)
     return _checked(path, table)
-
-
-def agreement(readings: Readings, frame: pd.DataFrame) -> pd.DataFrame:
-    """How radiologists read the films that have each mined label.
-
-    Args:
-        readings: as `read` returns them.
-        frame: records, as `nih.read` returns them.
-
-    Returns:
-        One row for "No Finding", each finding, and "any of the four opacities": label,
-        films (read, with that mined label), patients, then the shares normal, opacity and
-        neither, each with `_low` and `_high`; NaN for too few patients. RSNA drew its films
-        by these labels, so the shares hold within a label only.
-    """
-    both = frame.merge(readings.films, on="film")
-    mined = {NO_FINDING: both["labels"] == NO_FINDING}
-    mined |= {finding: both[finding] == 1 for finding in FINDINGS}
-    mined["any of the four opacities"] = both[list(OPACITY)].any(axis=1)
-    rows = []
-    for label, films in mined.items():
-        part = both[films]
-        row = {"label": label, "films": len(part), "patients": part["patient_id"].nunique()}
-        for name, reading in zip(("normal", "opacity", "neither"), READINGS, strict=True):
-            hit = (part["reading"] == reading).to_numpy()
-            share = intervals.rate(hit, np.ones_like(hit), part["patient_id"].to_numpy())
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), share, strict=True))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def evaluate(readings: Readings, judged: Judged) -> pd.DataFrame:
-    """AUROC against the readings, beside that against the mined labels of the same films.
-
-    Lung Opacity is scored by each of `OPACITY` and by the largest of their scores; whether a
-    film is not normal by the largest of all scores.
-
-    Args:
-        readings: as `read` returns them.
-        judged: the test films, with their names as index.
-
-    Returns:
-        Columns reading ("Lung Opacity" or "not Normal"), score (whose), then as
-        `ranking.against`.
-    """
-    known = readings.films.set_index("film")["reading"]
-    part = judged.part(judged.targets.index.isin(known.index))
-    reading = known.loc[part.targets.index]
-    opacity, ill = (reading == "Lung Opacity").to_numpy(), (reading != "Normal").to_numpy()
-    asked = [("Lung Opacity", finding, opacity, [finding]) for finding in OPACITY]
-    asked += [
-        ("Lung Opacity", "the largest of the four", opacity, OPACITY),
-        ("not Normal", "the largest of the 14", ill, FINDINGS),
-    ]
-    return pd.DataFrame(
-        [
-            {"reading": name, "score": words} | against(part, truth, findings)
-            for name, words, truth, findings in asked
-        ]
-    )
-
-
-def cases(readings: Readings, frame: pd.DataFrame) -> list[Case]:
-    """The boxed films of some records, for `localisation.judge`, as "Lung Opacity".
-
-    Args:
-        readings: as `read` returns them.
-        frame: needs `film` and `patient_id`.
-    """
-    known = readings.boxes.merge(frame[["film", "patient_id"]], on="film")
-    return [
-        Case(film, int(part["patient_id"].iloc[0]), "Lung Opacity", part[_SIDES].to_numpy(float))
-        for film, part in known.groupby("film", sort=True)
-    ]
-
-
-def opacity_finding(scores: pd.DataFrame) -> pd.Series:
-    """Of each film, the one of `OPACITY` with the highest score."""
-    return scores[list(OPACITY)].idxmax(axis=1)
 
 
 def _table(path: Path, columns: list[str], content: bytes | None = None) -> pd.DataFrame:

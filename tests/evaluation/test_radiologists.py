@@ -3,16 +3,16 @@ import pandas as pd
 import pytest
 from made_up import people, shared_patients
 
-from cxr.evaluation import controls, ranking, shortcuts
+from cxr.evaluation import controls, radiologists, ranking
 from cxr.findings import FINDINGS
-from cxr.records import splits
+from cxr.records import split_checks, splits
 
 
 def test_view_age_and_sex_find_a_finding_that_follows_the_view():
     frame = people([1] * 300)
     frame["Edema"] = (frame["view"] == "AP").astype("int8")
     split = pd.Series(np.resize(["train", "validation", "test"], 300))
-    study = shortcuts.study(frame, {"patient": split})
+    study = controls.by_split(frame, {"patient": split})
     assert study.loc["Edema", "view, age and sex, patient"] == 1
     # Nobody is in both parts, so there is nothing to remember.
     memory = study["patient memory, patient"]
@@ -25,7 +25,7 @@ def test_a_finding_of_too_few_patients_is_not_in_the_mean():
     frame["Mass"] = np.resize([0, 1], 90)
     frame.loc[86:, "Hernia"] = 1  # four patients
     split = pd.Series(np.repeat(["train", "validation", "test"], 30))
-    column = shortcuts.study(frame, {"patient": split})["view, age and sex, patient"]
+    column = controls.by_split(frame, {"patient": split})["view, age and sex, patient"]
     assert column.notna().sum() == 2
     assert column["Mean"] == column["Mass"]
 
@@ -45,7 +45,7 @@ def test_agreement_counts_confirmed_labels():
             "Nodule or mass": [4 <= n <= 9 for n in range(11)],
         }
     )
-    table = shortcuts.agreement(frame, adjudicated).set_index("label")
+    table = radiologists.label_noise(frame, adjudicated).set_index("label")
     row = table.loc["Nodule or mass"]
     assert row[["films", "labelled", "confirmed", "present"]].tolist() == [11, 8, 4, 6]
     assert row[["mined_ppv", "mined_sensitivity"]].tolist() == [4 / 8, 4 / 6]
@@ -53,7 +53,7 @@ def test_agreement_counts_confirmed_labels():
     shares = ["mined_ppv", "mined_sensitivity"]
     assert table.loc["Pneumothorax", shares].isna().all()
     # Seen in four patients only: what was mined of them says nothing.
-    few = shortcuts.agreement(frame, adjudicated[:8]).set_index("label").loc["Nodule or mass"]
+    few = radiologists.label_noise(frame, adjudicated[:8]).set_index("label").loc["Nodule or mass"]
     assert few["present"] == 4 and np.isnan(few["mined_sensitivity"])
     assert few["mined_ppv"] == 4 / 8
 
@@ -61,7 +61,7 @@ def test_agreement_counts_confirmed_labels():
 def test_the_rival_splitters_keep_patients_apart_but_miss_the_sizes():
     random = np.random.default_rng(0)
     frame = people(random.geometric(0.4, 200))
-    for split in shortcuts.rival_splits(frame, seed=0).values():
+    for split in split_checks.rival_splits(frame, seed=0).values():
         assert shared_patients(frame, split) == 0
         assert set(split) == set(splits.NAMES)
         assert split.value_counts().to_dict() != splits.proportional_sizes(len(frame))
@@ -100,7 +100,7 @@ def test_a_constant_guess_scores_0_759_where_findings_are_flattened(real_records
 
 def test_radiologists_confirm_about_half_of_the_labels(real_records, real_splits, real_adjudicated):
     tested = real_records[real_splits["official"] == "test"]
-    table = shortcuts.agreement(tested, real_adjudicated).set_index("label")
+    table = radiologists.label_noise(tested, real_adjudicated).set_index("label")
     assert table["films"].eq(1_962).all()
     assert table.loc["Pneumothorax", ["mined_ppv", "mined_sensitivity"]].tolist() == pytest.approx(
         [0.48, 0.50], abs=0.006
