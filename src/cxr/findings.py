@@ -89,3 +89,8 @@ def decode(targets: pd.DataFrame) -> pd.Series:
     names = np.array(FINDINGS, dtype=object)
     texts = [SEPARATOR.join(names[row == 1]) or NO_FINDING for row in rows]
     return pd.Series(np.array(texts, dtype=object)[inverse.ravel()], index=targets.index, dtype=str)
+
+
+def label(name: str) -> str:
+    """A finding's name in words: "Pleural_Thickening" reads "Pleural thickening"."""
+    return name.replace("_", " ").capitalize() if "_" in name else name

@@ -16,7 +16,7 @@ from cxr.evaluation import (
     thresholding,
 )
 from cxr.evaluation.ranking import Judged
-from cxr.findings import FINDINGS
+from cxr.findings import FINDINGS, label
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_ranked_puts_the_best_finding_on_top_and_names_the_unknown(auroc):
     figure = figures.ranked(auroc, title="AUROC", axis="AUROC", reference=0.5)
     order = [text.split(" (")[0] for text in figure.layout.yaxis.ticktext]
     means = sum(table.set_index("finding")["auroc"] for table in auroc.values()) / 2
-    assert order[-1] == figures.label(means.drop("Mean").idxmax())
+    assert order[-1] == label(means.drop("Mean").idxmax())
     assert order[0] == "<b>Mean of 13</b>"
     assert "too few patients" in texts(figure)
     for trace in figure.data:

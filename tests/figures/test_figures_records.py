@@ -6,7 +6,7 @@ from made_up import people
 from cxr import figures
 from cxr.evaluation import controls
 from cxr.figures import records as drawn
-from cxr.findings import FINDINGS
+from cxr.findings import FINDINGS, label
 from cxr.records import split_checks, splits
 
 
@@ -58,7 +58,7 @@ def test_each_bar_stands_beside_its_own_finding(frame):
     alone, others = drawn.alone_and_combined(frame).data
     single = frame[list(FINDINGS)].sum(axis=1) == 1
     for finding in FINDINGS:
-        name = figures.label(finding)
+        name = label(finding)
         films = frame[finding].sum()
         assert by_name(alone, alone.x)[name] == (single & (frame[finding] == 1)).sum()
         assert by_name(alone, alone.x)[name] + by_name(others, others.x)[name] == films

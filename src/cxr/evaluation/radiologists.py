@@ -35,7 +35,7 @@ def evaluate_adjudicated(adjudicated: pd.DataFrame, judged: Judged) -> pd.DataFr
         judged: the test films, with their names as index.
 
     Returns:
-        One row per label: label, findings, then as `ranking.against` and `agreement`.
+        One row per label: label, findings, then as `against` and `mined_against`.
     """
     adjudicated = adjudicated.set_index("film")
     part = judged.part(judged.targets.index.isin(adjudicated.index))

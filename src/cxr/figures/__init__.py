@@ -1,6 +1,5 @@
 """Frames in, plotly figures out; `show` displays one everywhere a notebook is read."""
 
-from cxr.figures.arrived import arrived
 from cxr.figures.calibration import decision_grid, operating_points, reliability_grid
 from cxr.figures.display import bundle, fragment, save, show, spoken, write_library
 from cxr.figures.evaluation import (
@@ -17,6 +16,7 @@ from cxr.figures.evaluation import (
 )
 from cxr.figures.judged import judged
 from cxr.figures.localisation import gallery, overlap_curves, pointing
+from cxr.figures.positives import arrived
 from cxr.figures.records import (
     age_by_finding,
     alone_and_combined,
@@ -39,7 +39,6 @@ from cxr.figures.style import (
     FINDING_SYMBOLS,
     PALETTE,
     SPLIT_COLOURS,
-    label,
 )
 from cxr.figures.training import (
     activation_maps,
@@ -75,7 +74,6 @@ __all__ = [
     "fragment",
     "gallery",
     "judged",
-    "label",
     "label_noise",
     "ladder",
     "leaked",

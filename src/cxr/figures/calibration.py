@@ -7,9 +7,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cxr.figures.panels import SYMBOLS, diagonal, entitle, finding_grid, outer_titles, series_legend
-from cxr.figures.style import MUTED, PALETTE, label
-from cxr.findings import FINDINGS
+from cxr.figures.panels import (
+    SYMBOLS,
+    cell,
+    diagonal,
+    entitle,
+    error_bars,
+    finding_grid,
+    outer_titles,
+    series_legend,
+    shift,
+)
+from cxr.figures.style import MUTED, PALETTE
+from cxr.findings import FINDINGS, label
 
 
 def reliability_grid(curves: Mapping[str, pd.DataFrame], name: str) -> go.Figure:
@@ -21,7 +31,7 @@ def reliability_grid(curves: Mapping[str, pd.DataFrame], name: str) -> go.Figure
     """
     figure = finding_grid()
     for place, finding in enumerate(FINDINGS):
-        where = {"row": place // 5 + 1, "col": place % 5 + 1}
+        where = cell(place)
         parts = {n: curve[curve["finding"] == finding] for n, curve in curves.items()}
         highest = max(
             (part[["mean_score", "observed"]].max().max() for part in parts.values() if len(part)),
@@ -70,25 +80,17 @@ def operating_points(table: pd.DataFrame, name: str) -> go.Figure:
     rows = list(reversed(FINDINGS))
     for place, rule in enumerate(rules):
         part = table[table["rule"] == rule].set_index("finding").reindex(rows)
-        shift = 0.6 * ((place + 0.5) / len(rules) - 0.5)
         for column, rate in enumerate(rates, start=1):
             figure.add_trace(
                 go.Scatter(
                     x=part[rate],
-                    y=np.arange(len(rows)) - shift,
+                    y=np.arange(len(rows)) - shift(place, len(rules)),
                     mode="markers",
                     name=rule,
                     legendgroup=rule,
                     showlegend=column == 1,
                     marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 7},
-                    error_x={
-                        "type": "data",
-                        "symmetric": False,
-                        "array": part[f"{rate}_high"] - part[rate],
-                        "arrayminus": part[rate] - part[f"{rate}_low"],
-                        "thickness": 1.5,
-                        "width": 0,
-                    },
+                    error_x=error_bars(*(part[rate + end] for end in ("", "_low", "_high"))),
                     customdata=part[["threshold", f"{rate}_low", f"{rate}_high"]],
                     hovertemplate="%{x:.3f} (%{customdata[1]:.3f} to %{customdata[2]:.3f})"
                     f"<br>threshold %{{customdata[0]:.4g}}<extra>{rule}</extra>",
@@ -118,7 +120,7 @@ def decision_grid(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
     """
     figure = finding_grid()
     for place, finding in enumerate(FINDINGS):
-        where = {"row": place // 5 + 1, "col": place % 5 + 1}
+        where = cell(place)
         parts = {name: curve[curve["finding"] == finding] for name, curve in curves.items()}
         drawn = [part for part in parts.values() if len(part)]
         if not drawn:

@@ -8,16 +8,21 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cxr.figures.panels import (
+    LEGEND_ABOVE,
     SYMBOLS,
+    add_intervals,
+    cell,
     diagonal,
     entitle,
     finding_grid,
+    finish_rows,
     number,
     outer_titles,
     series_legend,
+    shift,
 )
-from cxr.figures.style import INK, MUTED, PALETTE, label
-from cxr.findings import FINDINGS, TOO_FEW
+from cxr.figures.style import INK, MUTED, PALETTE
+from cxr.findings import FINDINGS, TOO_FEW, label
 
 
 def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -36,7 +41,7 @@ def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFram
         corner="bottom",
     )
     for place in range(len(FINDINGS)):
-        figure.add_trace(diagonal(), row=place // 5 + 1, col=place % 5 + 1)
+        figure.add_trace(diagonal(), **cell(place))
     entitle(figure, "ROC curve of each finding, with its AUROC and 95 % interval")
     return figure
 
@@ -63,8 +68,7 @@ def precision_recall_grid(
         figure.add_hline(
             prevalence[finding],
             line={"color": MUTED, "dash": "dot", "width": 1},
-            row=place // 5 + 1,
-            col=place % 5 + 1,
+            **cell(place),
         )
     entitle(figure, "Precision and recall of each finding; dotted: its prevalence")
     return figure
@@ -116,16 +120,16 @@ def ranked(
     bounds = ("low", "high") if "low" in first else (f"{metric}_low", f"{metric}_high")
     for place, (name, table) in enumerate(tables.items()):
         part = table.set_index("finding").loc[rows]
-        _add_intervals(
+        add_intervals(
             figure,
             name,
             part[[metric, *bounds]].to_numpy(float),
-            np.arange(len(rows)) - _shift(place, len(tables)),
+            np.arange(len(rows)) - shift(place, len(tables)),
             place,
         )
     for place in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
         _say(figure, place, _why(first, rows[place]))
-    _finish_rows(figure, names)
+    finish_rows(figure, names)
     entitle(figure, title)
     note = "; beside each finding the films with it" if "positives" in first else ""
     figure.update_xaxes(title=axis + note)
@@ -164,7 +168,7 @@ def differences(table: pd.DataFrame) -> go.Figure:
         (~clear, "not distinguishable", "circle-open"),
     ):
         rows = part[chosen]
-        _add_intervals(
+        add_intervals(
             figure,
             text,
             rows[["difference", "low", "high"]].to_numpy(float),
@@ -174,7 +178,7 @@ def differences(table: pd.DataFrame) -> go.Figure:
         )
     for place in np.flatnonzero(part["difference"].isna()):
         _say(figure, place, _why(part.set_index("finding"), part["finding"].iloc[place]))
-    _finish_rows(figure, names)
+    finish_rows(figure, names)
     entitle(figure, f"Difference in AUROC: {model} minus {other}")
     figure.update_xaxes(title=f"right: {model} ranks better; left: {other} does")
     return figure
@@ -197,7 +201,7 @@ def published(table: pd.DataFrame) -> go.Figure:
         rows = table[chosen]
         if rows.empty:
             continue
-        _add_intervals(
+        add_intervals(
             figure,
             name,
             rows[["auroc", "low", "high"]].to_numpy(float),
@@ -212,7 +216,7 @@ def published(table: pd.DataFrame) -> go.Figure:
         names.append(
             text if row.ours or row.comparable else f"<span style='color:#7b8794'>{text}</span>"
         )
-    _finish_rows(figure, names, height=24)
+    finish_rows(figure, names, height=24)
     entitle(figure, "Mean AUROC beside published results, with the split of each")
     figure.update_xaxes(
         title="mean AUROC over the findings; grey: other test films, not comparable"
@@ -240,11 +244,11 @@ def subgroup_gaps(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         means = table[table["finding"] == "Mean"].set_index(["attribute", "group"])
         part = means.loc[list(zip(shown["attribute"], shown["group"], strict=True))]
         for column, measure in enumerate(panels, start=1):
-            _add_intervals(
+            add_intervals(
                 figure,
                 name,
                 part[[measure, f"{measure}_low", f"{measure}_high"]].to_numpy(float),
-                np.arange(len(shown)) - _shift(place, len(tables)),
+                np.arange(len(shown)) - shift(place, len(tables)),
                 place,
                 row=1,
                 col=column,
@@ -253,7 +257,7 @@ def subgroup_gaps(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
             for missing in np.flatnonzero(part[measure].isna()) if place == 0 else ():
                 _say(figure, missing, "too few patients, or no threshold", row=1, col=column)
     figure.add_vline(0, line={"color": MUTED, "dash": "dot"})
-    _finish_rows(figure, names)
+    finish_rows(figure, names)
     figure.update_yaxes(showticklabels=False, col=2)
     figure.update_xaxes(title="gap, mean over the findings")
     figure.update_layout(legend={"y": -0.28, "yanchor": "top", "x": 0, "xanchor": "left"})
@@ -298,10 +302,10 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
     figure.add_vline(0.5, line={"color": MUTED, "dash": "dot"})
     for place, (name, table) in enumerate(tables.items()):
         rows = table.iloc[::-1]
-        y = np.arange(len(rows)) - _shift(place, len(tables))
+        y = np.arange(len(rows)) - shift(place, len(tables))
         for prefix, text, suffix in (("", "radiologists", ""), ("mined_", "text mining", "-open")):
             columns = [f"{prefix}auroc", f"{prefix}low", f"{prefix}high"]
-            _add_intervals(
+            add_intervals(
                 figure,
                 f"{name}, against {text}",
                 rows[columns].to_numpy(float),
@@ -313,7 +317,7 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
     remarks = next(iter(tables.values()))["remark"].iloc[::-1]
     for place in np.flatnonzero(unknown[::-1]):
         _say(figure, place, remarks.iloc[place])
-    _finish_rows(figure, names[::-1], height=60)
+    finish_rows(figure, names[::-1], height=60)
     return figure
 
 
@@ -354,7 +358,7 @@ def predicted_versus_actual(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     entitle(figure, "Predicted versus actual: mean score and rate of diagnosis")
     figure.update_layout(
         height=560,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend=LEGEND_ABOVE,
     )
     # Rates from 0.1 % to 20 %: on a linear axis the rare findings would lie on each other.
     figure.update_xaxes(
@@ -377,7 +381,7 @@ def _curve_grid(
     """A panel per finding with one curve per model, its metric and interval in a corner."""
     figure = finding_grid()
     for place, finding in enumerate(FINDINGS):
-        where = {"row": place // 5 + 1, "col": place % 5 + 1}
+        where = cell(place)
         lines = []
         for colour, (name, curve) in enumerate(curves.items()):
             part = curve[curve["finding"] == finding]
@@ -423,61 +427,6 @@ def _curve_grid(
     return figure
 
 
-def _add_intervals(
-    figure: go.Figure,
-    name: str,
-    values: np.ndarray,
-    y: np.ndarray,
-    colour: int | None,
-    *,
-    symbol: str | None = None,
-    showlegend: bool = True,
-    **where,
-) -> None:
-    """Points with their intervals; `values` is (points, 3): value, low, high."""
-    value, low, high = values.T
-    paint = "#9aa5b1" if colour is None else PALETTE[colour % 7]
-    figure.add_trace(
-        go.Scatter(
-            x=value,
-            y=y,
-            mode="markers",
-            name=name,
-            legendgroup=name,
-            showlegend=showlegend,
-            marker={
-                "color": paint,
-                "symbol": symbol or SYMBOLS[(colour or 0) % 7],
-                "size": 9,
-                "line": {"width": 1.5, "color": paint},
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": high - value,
-                "arrayminus": value - low,
-                "thickness": 1.5,
-                "width": 0,
-            },
-            customdata=[[number(a), number(b)] for a, b in zip(low, high, strict=True)],
-            hovertemplate="%{x:.3f} (%{customdata[0]} to %{customdata[1]})"
-            f"<extra>{name}</extra>",
-        ),
-        **where,
-    )
-
-
-def _finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -> None:
-    """Name the rows, and give the figure the height that they need."""
-    figure.update_yaxes(
-        tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.7, len(names) - 0.3]
-    )
-    figure.update_layout(
-        height=190 + height * len(names),
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-    )
-
-
 def _why(table: pd.DataFrame, row: str) -> str:
     """Why a row of a table, indexed by finding, has no estimate."""
     return (table["remark"].get(row) if "remark" in table else None) or TOO_FEW
@@ -496,8 +445,3 @@ def _say(figure: go.Figure, place: int, text: str = TOO_FEW, **where) -> None:
         showarrow=False,
         font={"color": MUTED, "size": 12},
     )
-
-
-def _shift(place: int, of: int) -> float:
-    """How far a series lies below its row's middle, so that series do not cover each other."""
-    return 0.5 * ((place + 0.5) / of - 0.5)

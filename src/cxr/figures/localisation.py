@@ -12,9 +12,10 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cxr.figures.panels import SYMBOLS, entitle
-from cxr.figures.style import MUTED, PALETTE, label
+from cxr.figures.panels import SYMBOLS, add_intervals, entitle, error_bars, finish_rows, shift
+from cxr.figures.style import MUTED, PALETTE
 from cxr.films import film_cache
+from cxr.findings import label
 
 # Side of a film in a gallery, in pixels: enough to see, small enough for a notebook.
 _SIDE = 160
@@ -36,34 +37,13 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
     figure = go.Figure()
     for place, method in enumerate(methods):
         part = table[table["method"] == method].set_index("finding").loc[rows]
-        figure.add_trace(
-            go.Scatter(
-                x=part["value"],
-                y=np.arange(len(rows)) - 0.6 * ((place + 0.5) / len(methods) - 0.5),
-                mode="markers",
-                name=method,
-                marker={"color": PALETTE[place % 7], "symbol": SYMBOLS[place % 7], "size": 9},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": part["high"] - part["value"],
-                    "arrayminus": part["value"] - part["low"],
-                    "thickness": 1.5,
-                    "width": 0,
-                },
-                hovertemplate=f"%{{x:.3f}}<extra>{method}</extra>",
-            )
-        )
+        values = part[["value", "low", "high"]].to_numpy(float)
+        y = np.arange(len(rows)) - shift(place, len(methods))
+        add_intervals(figure, method, values, y, place)
     names = [f"<b>All</b> ({sizes['All']:,})"]
     names += [f"{label(finding)} ({sizes[finding]:,})" for finding in rows[1:]]
-    figure.update_yaxes(
-        tickvals=np.arange(len(rows)), ticktext=names, range=[-0.6, len(rows) - 0.3]
-    )
+    finish_rows(figure, names, height=42)
     figure.update_xaxes(title=f"share of boxed films: {measure}", range=[-0.02, 1.02])
-    figure.update_layout(
-        height=190 + 42 * len(rows),
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-    )
     entitle(figure, "Does the heatmap's maximum lie in the radiologist's box?")
     return figure
 
@@ -95,14 +75,7 @@ def overlap_curves(table: pd.DataFrame) -> go.Figure:
                     showlegend=column == 1,
                     line={"color": PALETTE[place % 7]},
                     marker={"symbol": SYMBOLS[place % 7], "size": 8},
-                    error_y={
-                        "type": "data",
-                        "symmetric": False,
-                        "array": part["high"] - part["value"],
-                        "arrayminus": part["value"] - part["low"],
-                        "thickness": 1,
-                        "width": 0,
-                    },
+                    error_y=error_bars(part["value"], part["low"], part["high"]),
                     hovertemplate=f"{kind} of %{{x}} or more: %{{y:.3f}}<extra>{method}</extra>",
                 ),
                 row=1,

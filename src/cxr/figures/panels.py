@@ -1,17 +1,21 @@
 """What the evaluation's figures share: titles, a grid with a panel per finding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cxr.figures.style import GRID, MUTED, PALETTE, label
-from cxr.findings import FINDINGS
+from cxr.figures.style import GRID, MUTED, PALETTE
+from cxr.findings import FINDINGS, label
 
 # Models take the palette's colours and these markers in order, so that neither colour nor
 # shape alone has to tell them apart.
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star")
+
+# In one row between the title and the plot, at the right.
+LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"}
 
 # Stands under the title of every figure that shows a score.
 NOTE = "Research software, not a medical device."
@@ -40,6 +44,11 @@ def finding_grid() -> go.Figure:
     figure.update_xaxes(visible=False, row=3, col=5)
     figure.update_yaxes(visible=False, row=3, col=5)
     return figure
+
+
+def cell(place: int) -> dict[str, int]:
+    """Row and column of a panel of `finding_grid`, by the number of its finding."""
+    return {"row": place // 5 + 1, "col": place % 5 + 1}
 
 
 def series_legend(figure: go.Figure, names: Mapping[str, str], **lines) -> None:
@@ -92,3 +101,68 @@ def diagonal(end: float = 1.0) -> go.Scatter:
 def number(value: float) -> str:
     """Three decimals, or "n/a"."""
     return "n/a" if pd.isna(value) else f"{value:.3f}"
+
+
+def error_bars(value, low, high) -> dict:
+    """An interval as plotly's `error_x` or `error_y`."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": high - value,
+        "arrayminus": value - low,
+        "thickness": 1.5,
+        "width": 0,
+    }
+
+
+def add_intervals(
+    figure: go.Figure,
+    name: str,
+    values: np.ndarray,
+    y: np.ndarray,
+    colour: int | None,
+    *,
+    symbol: str | None = None,
+    showlegend: bool = True,
+    **where,
+) -> None:
+    """Points with their intervals; `values` is (points, 3): value, low, high."""
+    value, low, high = values.T
+    paint = "#9aa5b1" if colour is None else PALETTE[colour % 7]
+    figure.add_trace(
+        go.Scatter(
+            x=value,
+            y=y,
+            mode="markers",
+            name=name,
+            legendgroup=name,
+            showlegend=showlegend,
+            marker={
+                "color": paint,
+                "symbol": symbol or SYMBOLS[(colour or 0) % 7],
+                "size": 9,
+                "line": {"width": 1.5, "color": paint},
+            },
+            error_x=error_bars(value, low, high),
+            customdata=[[number(a), number(b)] for a, b in zip(low, high, strict=True)],
+            hovertemplate="%{x:.3f} (%{customdata[0]} to %{customdata[1]})"
+            f"<extra>{name}</extra>",
+        ),
+        **where,
+    )
+
+
+def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -> None:
+    """Name the rows, and give the figure the height that they need."""
+    figure.update_yaxes(
+        tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.7, len(names) - 0.3]
+    )
+    figure.update_layout(
+        height=190 + height * len(names),
+        legend=LEGEND_ABOVE,
+    )
+
+
+def shift(place: int, of: int) -> float:
+    """How far a series lies below its row's middle, so that series do not cover each other."""
+    return 0.5 * ((place + 0.5) / of - 0.5)

@@ -1,11 +1,13 @@
-"""The figure of how many films have each finding, and how many of them were tested."""
+"""Figures of how many films have each finding: of all, of those at hand, of those tested."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from cxr.figures.style import MUTED, PALETTE, label
+from cxr.figures.panels import LEGEND_ABOVE
+from cxr.figures.style import MUTED, PALETTE
+from cxr.findings import FINDINGS, NO_FINDING, label
 
 
 def positives(counts: Mapping[str, pd.Series]) -> go.Figure:
@@ -33,6 +35,25 @@ def positives(counts: Mapping[str, pd.Series]) -> go.Figure:
         title="Films with each finding",
         height=520,
         xaxis={"title": "films (logarithmic)", "type": "log", "dtick": 1, "tickformat": ","},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        legend=LEGEND_ABOVE,
     )
     return figure
+
+
+def arrived(records: pd.DataFrame, films: Collection[str]) -> go.Figure:
+    """Films per finding: in all the records, and among the films at hand.
+
+    Args:
+        records: all of them, as `nih.read` returns them.
+        films: names of the films that later stages can use.
+    """
+    targets = records[list(FINDINGS)].astype(bool)
+    targets[NO_FINDING] = ~targets.any(axis=1)
+    here = records["film"].isin(set(films))
+    figure = positives(
+        {
+            f"in all records ({len(records):,} films)": targets.sum(),
+            f"at hand ({int(here.sum()):,} films)": targets[here].sum(),
+        }
+    )
+    return figure.update_layout(title="What is here: films per finding")

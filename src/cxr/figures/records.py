@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cxr.figures.style import GRID, MUTED, PALETTE, SPLIT_COLOURS, label
-from cxr.findings import FINDINGS, NO_FINDING
+from cxr.figures.style import GRID, MUTED, PALETTE, SPLIT_COLOURS
+from cxr.findings import FINDINGS, NO_FINDING, label
 
 _SPLIT_SYMBOLS = {"train": "circle", "validation": "diamond", "test": "square"}
 _SPLIT_SIZES = {"train": 15, "validation": 10, "test": 5}

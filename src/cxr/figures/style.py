@@ -38,8 +38,3 @@ TEMPLATE = go.layout.Template(
 )
 plotly.io.templates["cxr"] = TEMPLATE
 plotly.io.templates.default = "cxr"
-
-
-def label(name: str) -> str:
-    """A finding's name in words: "Pleural_Thickening" reads "Pleural thickening"."""
-    return name.replace("_", " ").capitalize() if "_" in name else name

@@ -11,8 +11,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cxr.figures.panels import entitle, finding_grid, outer_titles, series_legend
-from cxr.figures.style import MUTED, PALETTE, label
-from cxr.findings import FINDINGS
+from cxr.figures.style import MUTED, PALETTE
+from cxr.findings import FINDINGS, label
 
 # Side of one activation map in a figure, and the gap to the next, in pixels.
 _CELL, _GAP = 40, 2

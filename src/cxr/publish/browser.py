@@ -4,13 +4,15 @@ import base64
 import contextlib
 import io
 import os
+import re
 import shutil
+import urllib.parse
 from collections.abc import Iterator
 
 import plotly.graph_objects as go
 import plotly.offline
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from cxr.errors import InputError
 from cxr.figures.style import TEMPLATE
@@ -78,18 +80,36 @@ def pictures(figures: list[go.Figure]) -> list[bytes]:
         InputError: where no browser is installed.
     """
     with opened() as browser:
-        tab = browser.new_page()
-        tab.add_script_tag(content=plotly.offline.get_plotlyjs())
-        return [_small(_draw(tab, figure)) for figure in figures]
+        tab = _page(browser)
+        return [_small(base64.b64decode(_image(tab, f, "png", WIDTH))) for f in figures]
 
 
-def _draw(tab, figure: go.Figure) -> bytes:
+def vector(figure: go.Figure, width: int) -> str:
+    """Draw a figure as SVG text, `width` pixels wide; the same figure gives the same text.
+
+    Raises:
+        InputError: where no browser is installed.
+    """
+    with opened() as browser:
+        drawn = urllib.parse.unquote(_image(_page(browser), figure, "svg", width))
+    # plotly names clip paths and traces by random numbers.
+    return re.sub("(clip|defs-|legend|trace)[0-9a-f]{6}", r"\g<1>000000", drawn)
+
+
+def _page(browser: Browser) -> Page:
+    tab = browser.new_page()
+    tab.add_script_tag(content=plotly.offline.get_plotlyjs())
+    return tab
+
+
+def _image(tab: Page, figure: go.Figure, kind: str, width: int) -> str:
+    """What plotly.js draws, as the content of a `data:` address."""
     height = figure.layout.height or TEMPLATE.layout.height
-    size = {"format": "png", "width": WIDTH, "height": height}
+    size = {"format": kind, "width": width, "height": height}
     address = tab.evaluate(
         "([figure, size]) => Plotly.toImage(JSON.parse(figure), size)", [figure.to_json(), size]
     )
-    return base64.b64decode(address.partition(",")[2])
+    return address.partition(",")[2]
 
 
 def _small(png: bytes) -> bytes:

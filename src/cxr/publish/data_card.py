@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cxr.evaluation import radiologists
-from cxr.figures.style import label
-from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW, label
 from cxr.records import nih, split_checks, splits
 
 _TEMPLATE = """\

@@ -12,12 +12,13 @@ import plotly.graph_objects as go
 from cxr import artifacts, figures
 from cxr.evaluation import controls, ranking
 from cxr.figures.positives import positives
-from cxr.figures.style import FINDING_COLOURS, label
-from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW
+from cxr.figures.style import FINDING_COLOURS
+from cxr.findings import FINDINGS, NO_FINDING, label
 from cxr.publish import slides
 from cxr.publish.results import Results, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import nih, split_checks, splits
+from cxr.wording import percent, spelled, with_interval
 
 # All figures of a page stand, marks and all.
 _DRAWN = (
@@ -193,7 +194,7 @@ def _title(results: Results) -> Slide:
     named = results.named()
     rows = []
     for run in results.runs:
-        value, _, bounds = _interval(results.mean(run["run"]), "auroc").partition(" ")
+        value, _, bounds = with_interval(results.mean(run["run"])).partition(" ")
         rows.append(f"<li><b>{value}</b>{bounds}<br>{html.escape(named[run['run']])}</li>")
     drawn = (
         '<p class="warning"><strong>The films are phantoms</strong>, synthetic drawings: no '
@@ -329,12 +330,12 @@ def _ranking(results: Results, best: Mapping) -> Slide:
     name = results.named()[best["run"]]
     table = results.table("auroc", best["run"]).set_index("finding").drop("Mean")
     certain = table[table["low"].notna()]
-    lead = f"{name} reaches a mean AUROC of {_interval(results.mean(best['run']), 'auroc')}."
+    lead = f"{name} reaches a mean AUROC of {with_interval(results.mean(best['run']))}."
     if len(certain):
         first, last = certain["auroc"].idxmax(), certain["auroc"].idxmin()
         lead += (
-            f" It ranks {label(first)} best ({_interval(certain.loc[first], 'auroc')}) and "
-            f"{label(last)} worst ({_interval(certain.loc[last], 'auroc')})."
+            f" It ranks {label(first)} best ({with_interval(certain.loc[first])}) and "
+            f"{label(last)} worst ({with_interval(certain.loc[last])})."
         )
     few = [label(finding) for finding in table.index if finding not in certain.index]
     if few:
@@ -367,7 +368,7 @@ def _paired(results: Results, best: Mapping) -> str:
             ahead, low, high = row.difference, row.low, row.high
             if row.other == best["run"]:
                 ahead, low, high = -ahead, -high, -low
-            said.append(f"{named.get(other, other)}: {ahead:+.3f} ({low:+.3f} to {high:+.3f})")
+            said.append(f"{named.get(other, other)}: {spelled(ahead, low, high, '+.3f')}")
     return f" On the same patients, ahead of {'; '.join(said)}." if said else ""
 
 
@@ -402,12 +403,12 @@ def _controls(results: Results, best: Mapping) -> Slide:
     name = results.named()[best["run"]]
     blind = {by: part for by, part in table.groupby("scored_by", sort=False) if by != best["run"]}
     means = {by: part.set_index("finding").loc["Mean"] for by, part in blind.items()}
-    rivals = "; ".join(f"{by} {_interval(mean, 'auroc')}" for by, mean in means.items())
+    rivals = "; ".join(f"{by} {with_interval(mean)}" for by, mean in means.items())
     return Slide(
         "controls",
         title,
         f"What can be scored without looking: {rivals}. {name} with the film: "
-        f"{_interval(results.mean(best['run']), 'auroc')}.",
+        f"{with_interval(results.mean(best['run']))}.",
         # All models, so that each keeps the colour that it has on the other slides.
         figure=figures.ranked(
             results.tables("auroc") | blind,
@@ -475,8 +476,7 @@ def _places(results: Results, best: Mapping) -> Slide:
     rows, named = points.set_index("method"), results.named()
     rivals = (best["run"], f"{best['run']}, shuffled weights", "mean box")
     said = "; ".join(
-        f"{method.replace(best['run'], named[best['run']])} {100 * row['value']:.0f} % "
-        f"({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+        f"{method.replace(best['run'], named[best['run']])} {percent(row)}"
         for method, row in rows.iterrows()
         if method in rivals
     )
@@ -539,14 +539,6 @@ def _next(results: Results) -> Slide:
 
 def _absent(name: str, title: str, why: str) -> Slide:
     return Slide(name, title, body=f"<p>{html.escape(why)}</p>")
-
-
-def _interval(row: pd.Series, value: str) -> str:
-    if pd.isna(row[value]):
-        return TOO_FEW
-    if pd.isna(row["low"]):
-        return f"{row[value]:.3f}"
-    return f"{row[value]:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
 def _sentence(words: str) -> str:

@@ -13,6 +13,7 @@ from cxr.findings import FINDINGS
 from cxr.publish import model_card
 from cxr.records import rsna
 from cxr.records.splits import OFFICIAL_TEST_PATIENTS
+from cxr.wording import with_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,8 @@ class Evaluated:
         for name, table in self.auroc.items():
             mean = table.iloc[-1]
             lines.append(
-                f"{name}: mean AUROC {mean['auroc']:.3f} ({mean['low']:.3f} to "
-                f"{mean['high']:.3f}), {mean['remark']}, {int(mean['films']):,} films of "
-                f"{int(mean['patients']):,} patients."
+                f"{name}: mean AUROC {with_interval(mean)}, {mean['remark']}, "
+                f"{int(mean['films']):,} films of {int(mean['patients']):,} patients."
             )
         lines += [*self.notes, f"Tables, figures and cards: {self.folder}"]
         return "\n".join([*lines, model_card.NOT_A_DEVICE.replace("*", "")])
@@ -254,7 +254,6 @@ def _add_official(
             if pd.notna(mean["auroc"]):
                 notes.append(
                     f"{name} on the other {int(mean['films']):,} films, of NIH's official test "
-                    f"list: mean AUROC {mean['auroc']:.3f} ({mean['low']:.3f} to "
-                    f"{mean['high']:.3f}), {mean['remark']}."
+                    f"list: mean AUROC {with_interval(mean)}, {mean['remark']}."
                 )
     return trained

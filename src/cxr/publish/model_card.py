@@ -8,10 +8,10 @@ import pandas as pd
 
 from cxr import artifacts
 from cxr.evaluation import calibration, intervals
-from cxr.figures.style import label
-from cxr.findings import TOO_FEW
+from cxr.findings import TOO_FEW, label
 from cxr.publish import claim_checklist
 from cxr.publish.claim_checklist import UNKNOWN
+from cxr.wording import figure, with_interval
 
 NOT_A_DEVICE = (
     "**Research software, not a medical device.** No score, threshold or heatmap of this model "
@@ -104,7 +104,7 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
     )
     sections = {
         f"Model card: {setting.name}": f"{NOT_A_DEVICE}\n\n{drawn}"
-        f"AUROC, {mean['remark']}: **{_with_interval(mean, 'auroc')}**, on "
+        f"AUROC, {mean['remark']}: **{with_interval(mean, 'auroc')}**, on "
         f"{int(mean['films']):,} {setting.films_are}, of {int(mean['patients']):,} patients; 95 % "
         "interval by leaving out each patient in turn.",
         "Intended use": "Research and teaching: comparing methods on public data. Not intended: "
@@ -187,17 +187,17 @@ def _ranking(tables: Mapping[str, pd.DataFrame]) -> str:
             label(finding),
             f"{int(row['positives']):,}",
             "" if pd.isna(row["positive_patients"]) else f"{int(row['positive_patients']):,}",
-            _with_interval(row, "auroc"),
-            _with_interval(auprc.loc[finding], "auprc"),
-            _figure(auprc.loc[finding, "prevalence"]),
+            with_interval(row, "auroc"),
+            with_interval(auprc.loc[finding], "auprc"),
+            figure(auprc.loc[finding, "prevalence"]),
         )
         for finding, row in auroc.drop("Mean").iterrows()
     ]
     mean = auroc.loc["Mean"]
     rows.append(
         (
-            mean["remark"].capitalize(), "", "", _with_interval(mean, "auroc"),
-            _with_interval(auprc.loc["Mean"], "auprc"), _figure(auprc.loc["Mean", "prevalence"]),
+            mean["remark"].capitalize(), "", "", with_interval(mean, "auroc"),
+            with_interval(auprc.loc["Mean"], "auprc"), figure(auprc.loc["Mean", "prevalence"]),
         )
     )  # fmt: skip
     header = ("finding", "films with it", "patients", "AUROC", "AUPRC", "prevalence")
@@ -216,9 +216,9 @@ def _operating(tables: Mapping[str, pd.DataFrame]) -> str:
     rows = [
         (
             label(row["finding"]),
-            _figure(row["threshold"], _why(tables, row["finding"])),
+            figure(row["threshold"], _why(tables, row["finding"])),
             *(
-                _bounded(row, rate, _why(tables, row["finding"]))
+                with_interval(row, rate, _why(tables, row["finding"]))
                 for rate in ("sensitivity", "specificity", "ppv", "npv")
             ),
             "–" if pd.isna(row["flagged_per_1000"]) else f"{row['flagged_per_1000']:.0f}",
@@ -240,7 +240,7 @@ def _calibration(tables: Mapping[str, pd.DataFrame]) -> str:
         (
             label(finding),
             *(
-                _bounded(part.loc[finding], measure, "no finite value")
+                with_interval(part.loc[finding], measure, "no finite value")
                 for measure in ("skill", "slope")
                 for part in parts.values()
             ),
@@ -249,9 +249,9 @@ def _calibration(tables: Mapping[str, pd.DataFrame]) -> str:
         if finding != "Mean"
     ]
     means = [
-        f"{when}: Brier score {_bounded(part.loc['Mean'], 'brier')}, skill "
-        f"{_bounded(part.loc['Mean'], 'skill')}, "
-        f"|slope - 1| {_figure(part.loc['Mean', 'distance'])}"
+        f"{when}: Brier score {with_interval(part.loc['Mean'], 'brier')}, skill "
+        f"{with_interval(part.loc['Mean'], 'skill')}, "
+        f"|slope - 1| {figure(part.loc['Mean', 'distance'])}"
         for when, part in parts.items()
     ]
     header = ("finding", *(f"{m}, {when}" for m in ("skill", "slope") for when in parts))
@@ -272,8 +272,8 @@ def _subgroups(tables: Mapping[str, pd.DataFrame]) -> str:
             row["group"],
             f"{row['films']:,}",
             f"{row['patients']:,}",
-            _bounded(row, "auroc"),
-            _bounded(row, "auroc_gap") if pd.notna(row["auroc_gap"]) else "–",
+            with_interval(row, "auroc"),
+            with_interval(row, "auroc_gap") if pd.notna(row["auroc_gap"]) else "–",
         )
         for _, row in table[table["finding"] == "Mean"].iterrows()
     ]
@@ -290,7 +290,7 @@ def _controls(tables: Mapping[str, pd.DataFrame]) -> str:
     if table is None:
         return "Not evaluated."
     means = table[table["finding"] == "Mean"]
-    rows = [(row["scored_by"], _with_interval(row, "auroc")) for _, row in means.iterrows()]
+    rows = [(row["scored_by"], with_interval(row, "auroc")) for _, row in means.iterrows()]
     return _table(("scored by", "mean AUROC"), rows)
 
 
@@ -320,8 +320,8 @@ def _against_people(
         (
             words(row),
             f"{row['positives']:,} of {row['films']:,}",
-            _with_interval(row, "auroc"),
-            _figure(row["mined_auroc"], row["remark"] or TOO_FEW),
+            with_interval(row, "auroc"),
+            figure(row["mined_auroc"], row["remark"] or TOO_FEW),
         )
         for _, row in table.iterrows()
     ]
@@ -335,7 +335,7 @@ def _localisation(tables: Mapping[str, pd.DataFrame]) -> str:
         return "Not done: none of these films has a box, or only scores were given."
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
     rows = [
-        (row["method"], f"{row['cases']:,}", _with_interval(row, "value"))
+        (row["method"], f"{row['cases']:,}", with_interval(row, "value"))
         for _, row in points.iterrows()
     ]
     return "Share of boxed films whose maximum lies in the box.\n\n" + _table(
@@ -403,27 +403,3 @@ def _chosen(tables: Mapping[str, pd.DataFrame]) -> bool:
 def _why(tables: Mapping[str, pd.DataFrame], finding: str) -> str:
     """Why there is no estimate of a finding, unless its own table says so."""
     return tables["auroc"].set_index("finding")["remark"][finding] or TOO_FEW
-
-
-def _figure(value: float, why: str = TOO_FEW) -> str:
-    return why if pd.isna(value) else f"{value:.3f}"
-
-
-def _with_interval(row: pd.Series, name: str) -> str:
-    """A value with `low` and `high`, or why there is none."""
-    if pd.isna(row[name]):
-        return row.get("remark") or TOO_FEW
-    return _spell(row[name], row["low"], row["high"])
-
-
-def _bounded(row: pd.Series, name: str, why: str = TOO_FEW) -> str:
-    """A value with `<name>_low` and `<name>_high`, or why there is none."""
-    if pd.isna(row[name]):
-        return why
-    return _spell(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"))
-
-
-def _spell(value: float, low: float | None, high: float | None) -> str:
-    if pd.isna(low):
-        return f"{value:.3f}"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -3,14 +3,15 @@
 import re
 from pathlib import Path
 
-import pandas as pd
+import plotly.graph_objects as go
 
-from cxr import artifacts
+from cxr import artifacts, figures
 from cxr.errors import InputError
-from cxr.figures import svg
 from cxr.findings import FINDINGS
+from cxr.publish import browser
 from cxr.publish.results import Results, kind, origin
 from cxr.records import splits
+from cxr.wording import percent, with_interval
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TITLE = "ROC of each finding on real films"
@@ -25,7 +26,7 @@ def block(results: Results) -> str:
     header = ["finding", "films", "patients", *(f"`{name}`" for name in tables)]
     lines = [header, ["---", "--:", "--:", *("---" for _ in tables)]]
     for finding in (*FINDINGS, "Mean"):
-        cells = [_cell(table.loc[finding]) for table in tables.values()]
+        cells = [with_interval(table.loc[finding]) for table in tables.values()]
         if finding == "Mean":
             words = f"**{mean['remark'].capitalize()}**"
             lines.append([words, "", "", *(f"**{cell}**" for cell in cells)])
@@ -71,10 +72,13 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
     if read is None:
         return []
     opacity = read[(read["reading"] == "Lung Opacity") & read["auroc"].notna()]
-    said = [f"by the score of {row.score} {_cell(row._asdict())}" for row in opacity.itertuples()]
+    said = [
+        f"by the score of {row.score} {with_interval(row._asdict())}"
+        for row in opacity.itertuples()
+    ]
     normal = read[(read["reading"] != "Lung Opacity") & read["auroc"].notna()]
     said += [
-        f"{row.reading.lower()}, by {row.score}, {_cell(row._asdict())}"
+        f"{row.reading.lower()}, by {row.score}, {with_interval(row._asdict())}"
         for row in normal.itertuples()
     ]
     first = read.iloc[0]
@@ -89,8 +93,7 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
     if found is not None:
         hits = found[(found["measure"] == "pointing game") & (found["finding"] == "All")]
         shares = "; ".join(
-            f"{row.method.replace(run, f'`{name}`')} {100 * row.value:.0f} % "
-            f"({100 * row.low:.0f} to {100 * row.high:.0f})"
+            f"{row.method.replace(run, f'`{name}`')} {percent(row._asdict())}"
             for row in hits.itertuples()
         )
         lines += [
@@ -101,20 +104,29 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
     return [*lines, ""]
 
 
-def pictures(results: Results) -> dict[str, str]:
-    """File name -> SVG: the curves for a wide page, the intervals for a phone."""
+def pictures(results: Results) -> dict[str, tuple[go.Figure, int]]:
+    """File name -> figure and its width: the curves for a wide page, a ranking for a phone."""
     best = results.best()
     mean = results.mean(best["run"])
     note = (
         f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients, split "
-        f"{best['split']}, seed {best['seed']}; AUROC with 95 % intervals. Labels mined from "
-        "reports. Research software, not a medical device."
+        f"{best['split']}, seed {best['seed']}. Research software, not a medical device."
     )
     auroc = results.tables("auroc")
-    return {
-        "roc.svg": svg.roc(results.tables("roc"), auroc, TITLE, note),
-        "auroc.svg": svg.intervals(auroc, "AUROC on real films", note),
-    }
+    curves = figures.roc_grid(results.tables("roc"), auroc)
+    ranking = figures.ranked(
+        auroc, title="AUROC on real films", axis="AUROC (0.5: guessing)", reference=0.5
+    ).update_xaxes(title="AUROC (0.5: guessing)")
+    # On a phone every line of words needs a line of its own.
+    ranking.update_layout(
+        legend={"orientation": "v"}, margin={"l": 10, "r": 10, "t": 130}, title={"y": 0.98}
+    )
+    ranking.layout.title.subtitle.text = note.replace(", split", ",<br>split").replace(
+        ". ", ".<br>"
+    )
+    curves.layout.title.text = TITLE
+    curves.layout.title.subtitle.text = note
+    return {"roc.svg": (curves, 860), "auroc.svg": (ranking, 390)}
 
 
 def insert(text: str, content: str) -> str:
@@ -137,15 +149,14 @@ def write(results: Results, path: Path) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        InputError: where no browser is installed to draw the pictures.
     """
     artifacts.write_text(path, insert(path.read_text(encoding="utf-8"), block(results)))
-    drawn = {results.folder / name: picture for name, picture in pictures(results).items()}
-    for file, picture in drawn.items():
-        artifacts.write_text(file, picture)
-    return [path, *drawn]
-
-
-def _cell(row: pd.Series) -> str:
-    if pd.isna(row["auroc"]):
-        return str(row["remark"])
-    return f"{row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    mark = f"<!-- tables {results.checksum()} -->\n"
+    written = [path]
+    for name, (figure, width) in pictures(results).items():
+        written.append(results.folder / name)
+        artifacts.write_text(written[-1], browser.vector(figure, width) + mark)
+    return written

@@ -1,7 +1,6 @@
 """A site of a profile's results: its notebooks and cards as pages that need no network."""
 
 import copy
-import html
 import re
 import shutil
 from collections.abc import Mapping
@@ -9,16 +8,17 @@ from pathlib import Path
 
 import nbconvert
 import nbformat
-import pandas as pd
 import plotly.graph_objects as go
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from pygments.formatters import HtmlFormatter
 
 from cxr import artifacts, figures
 from cxr.config import PROJECT, Config
+from cxr.errors import InputError
 from cxr.figures.display import PLOTLY_TYPE
-from cxr.figures.page import page
-from cxr.publish import notebooks
+from cxr.figures.page import page, templates
+from cxr.publish import notebooks, results
+from cxr.wording import with_interval
 
 TITLE = "Detection of 14 pathologies in chest X-rays"
 
@@ -119,50 +119,29 @@ def _index(
     library: str,
 ) -> str:
     """The first page: what was found, and where everything else is."""
-    parts = [f"<h1>{TITLE}</h1>", _markdown(config.banner), _results(config, library)]
-    parts.append("<h2>The four notebooks</h2>")
-    parts.append(
-        _cards({f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()})
+    try:
+        tables = results.of_folder(config.presentation / "tables").tables("auroc")
+    except InputError:
+        tables, drawing = {}, ""
+    else:
+        title = "AUROC by finding, with 95 % intervals"
+        ranked = figures.ranked(tables, title=title, axis="AUROC", reference=0.5)
+        drawing = figures.fragment(ranked, "results", library=library)
+    return (
+        templates("cxr.publish")
+        .get_template("index.html")
+        .render(
+            title=TITLE,
+            banner=_markdown(config.banner),
+            means={name: table.set_index("finding").loc["Mean"] for name, table in tables.items()},
+            with_interval=with_interval,
+            drawing=drawing,
+            notebooks={
+                f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()
+            },
+            cards={words: (link, _purpose(link)) for words, link in cards.items()},
+        )
     )
-    if cards:
-        parts.append("<h2>Cards and slides</h2>")
-        parts.append(_cards({words: (link, _purpose(link)) for words, link in cards.items()}))
-    return "\n".join(parts)
-
-
-def _results(config: Config, library: str) -> str:
-    """Mean AUROC of every run with its interval, and that of every finding as a figure."""
-    tables = {
-        path.stem.removeprefix("auroc_"): pd.read_csv(path)
-        for path in sorted((config.presentation / "tables").glob("auroc_*.csv"))
-    }
-    if not tables:
-        return ""
-    rows = []
-    for name, table in tables.items():
-        mean = table.set_index("finding").loc["Mean"]
-        score = f"{mean['auroc']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
-        numbers = f"<td>{mean['films']:,.0f}</td><td>{mean['patients']:,.0f}</td>"
-        rows.append(f'<tr><th scope="row">{html.escape(name)}</th><td>{score}</td>{numbers}</tr>')
-    header = "".join(
-        f'<th scope="col">{words}</th>'
-        for words in ("model", "mean AUROC (95 % interval)", "test films", "patients")
-    )
-    table = f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    figure = figures.ranked(
-        tables, title="AUROC by finding, with 95 % intervals", axis="AUROC", reference=0.5
-    )
-    drawing = figures.fragment(figure, "results", library=library)
-    return f"<h2>How well do the models rank the test films?</h2>{_scrolling(table)}{drawing}"
-
-
-def _cards(entries: Mapping[str, tuple[str, str]]) -> str:
-    items = "".join(
-        f'<li><h3><a href="{html.escape(address)}">{html.escape(words)}</a></h3>'
-        f"<p>{html.escape(text)}</p></li>"
-        for words, (address, text) in entries.items()
-    )
-    return f'<ul class="cards">{items}</ul>'
 
 
 def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, str]) -> Path:

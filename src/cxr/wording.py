@@ -1,0 +1,40 @@
+"""How pages, figures and the command line spell a value and its interval."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cxr.findings import TOO_FEW
+
+
+def with_interval(row: Mapping, name: str = "auroc", why: str = "") -> str:
+    """A value with its interval, as in "0.702 (0.665 to 0.739)", or why there is none.
+
+    Args:
+        row: of a table of the judge: the value, its bounds (`<name>_low` and `<name>_high`, or
+            else `low` and `high`), and perhaps `remark`.
+        name: the value's column.
+        why: said where there is no value; by default the row's remark, or too few patients.
+    """
+    if pd.isna(row[name]):
+        return why or row.get("remark") or TOO_FEW
+    own = f"{name}_" if f"{name}_low" in row else ""
+    return spelled(row[name], row.get(f"{own}low"), row.get(f"{own}high"))
+
+
+def spelled(value: float, low: float | None, high: float | None, form: str = ".3f") -> str:
+    """A value and its bounds, each in `form`; without bounds, the value alone."""
+    if pd.isna(low):
+        return format(value, form)
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def percent(row: Mapping, name: str = "value") -> str:
+    """A share with its interval, as in "28 % (22 to 36)"."""
+    value, low, high = (100 * row[column] for column in (name, "low", "high"))
+    return f"{value:.0f} % ({low:.0f} to {high:.0f})"
+
+
+def figure(value: float, why: str = TOO_FEW) -> str:
+    """A value with three digits, or why there is none."""
+    return why if pd.isna(value) else f"{value:.3f}"
