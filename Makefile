@@ -26,9 +26,7 @@ help: ## list the targets
 run: $(READY) ## set up, then run the four notebooks (PROFILE=full is the real thing)
 	$(BIN)/python -m cxr run --profile $(PROFILE)
 
-test: $(READY) ## set up, then run the whole test suite
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: lint ## set up, then run the whole test suite
 	$(BIN)/python -m pytest -m "not soak"
 
 lab: $(READY) ## open JupyterLab on the chosen profile
@@ -61,9 +59,10 @@ readme: $(READY) ## write the README's results, pictures and slides from their t
 preflight: $(READY) ## name the GPU, its memory and the precision
 	$(BIN)/python -m cxr preflight --profile $(PROFILE)
 
-lint: $(READY) ## check style
+lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(READY) ## mend style
 	$(BIN)/ruff check --fix .

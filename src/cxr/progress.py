@@ -18,7 +18,8 @@ class Bar:
         self._within = within
         # Work found done at the start counts as done, but not towards the rate.
         self.done, self.reused, self.note = 0, 0, ""
-        self._start, self._stop = time.monotonic(), None
+        self._start = time.monotonic()
+        self._stop: float | None = None
 
     def advance(self, amount: int = 1, *, reused: bool = False) -> None:
         """Count `amount` more as done; `reused` work was there already."""

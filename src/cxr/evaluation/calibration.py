@@ -124,8 +124,9 @@ def measures(judged: Judged) -> pd.DataFrame:
             # What the slope's interval allows: from 0, if it holds 1.
             ends = [np.abs(bound - 1) for bound in slope_bounds]
             holds = (slope_bounds[0] <= 1) & (slope_bounds[1] >= 1)
-            bounds = np.where(holds, 0, np.minimum(*ends)), np.maximum(*ends)
-            bounds = tuple(np.where(np.isnan(estimate.value), np.nan, bound) for bound in bounds)
+            unknown = np.isnan(estimate.value)
+            low, high = np.where(holds, 0, np.minimum(*ends)), np.maximum(*ends)
+            bounds = np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
         of_mean = mean.bounds(single=False, **_LIMITS.get(name, {}))
         if name == "distance":
             of_mean = (np.array([np.nan]),) * 2  # chance only adds to it, as to `ece`

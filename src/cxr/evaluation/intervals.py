@@ -275,7 +275,8 @@ def rates(
     estimate = ratios(hit & counted, counted, patient, patients)
     low, high = estimate.logit_bounds(effective(counted, patient, patients), single=False)
     known = (sums(counted, patient, patients) > 0).sum(axis=0) >= FEWEST_PATIENTS
-    return tuple(np.where(known, part, np.nan) for part in (estimate.value, low, high))
+    value, low, high = (np.where(known, part, np.nan) for part in (estimate.value, low, high))
+    return value, low, high
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

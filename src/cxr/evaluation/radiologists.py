@@ -69,8 +69,8 @@ def evaluate_readings(readings: Readings, judged: Judged) -> pd.DataFrame:
     part = judged.part(judged.targets.index.isin(known.index))
     reading = known.loc[part.targets.index]
     opacity, ill = (reading == "Lung Opacity").to_numpy(), (reading != "Normal").to_numpy()
-    asked = [("Lung Opacity", finding, opacity, [finding]) for finding in OPACITY]
-    asked += [
+    asked = [
+        *(("Lung Opacity", finding, opacity, (finding,)) for finding in OPACITY),
         ("Lung Opacity", "the largest of the four", opacity, OPACITY),
         ("not Normal", "the largest of the 14", ill, FINDINGS),
     ]
@@ -99,7 +99,7 @@ def against(judged: Judged, truth: np.ndarray, findings: Sequence[str]) -> dict:
     # NaN where the scores lack one of the findings.
     score = judged.scores.reindex(columns=list(findings)).max(axis=1, skipna=False)
     scored = bool(score.notna().all())
-    row = {
+    row: dict = {
         "films": len(truth),
         "positives": int(truth.sum()),
         "positive_patients": len(np.unique(patients[truth])),
@@ -126,7 +126,7 @@ def mined_against(truth: np.ndarray, mined: np.ndarray, patients: np.ndarray) ->
         mined_ppv (mined films that are confirmed) and mined_sensitivity (films with it that
         were mined), each with `_low` and `_high`; NaN for too few patients.
     """
-    row = {}
+    row: dict = {}
     for name, counted in (("ppv", mined), ("sensitivity", truth)):
         columns = (f"mined_{name}", f"mined_{name}_low", f"mined_{name}_high")
         row |= zip(columns, intervals.rate(truth & mined, counted, patients), strict=True)

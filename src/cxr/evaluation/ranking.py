@@ -35,8 +35,9 @@ class Judged:
     targets: pd.DataFrame
     scores: pd.DataFrame
     patients: pd.Series
-    codes: np.ndarray = None
-    number: int = None
+    # Both are filled in below where they are not given.
+    codes: np.ndarray = None  # type: ignore[assignment]
+    number: int = None  # type: ignore[assignment]
 
     def __post_init__(self):
         index = self.targets.index
@@ -53,8 +54,13 @@ class Judged:
 
     def part(self, films: np.ndarray) -> "Judged":
         """Some of the films, bool (films,)."""
-        rows = (part[films] for part in (self.targets, self.scores, self.patients, self.codes))
-        return Judged(*rows, self.number)
+        return Judged(
+            self.targets[films],
+            self.scores[films],
+            self.patients[films],
+            self.codes[films],
+            self.number,
+        )
 
     def rescored(self, scores: pd.DataFrame) -> "Judged":
         """Other scores of the same films."""

@@ -309,10 +309,10 @@ def _columns(path: Path, table: pd.DataFrame) -> tuple[dict[str, str], list[str]
         words = "_".join(part for part in (left[0][0], "<finding>", left[0][1]) if part)
         notes.append(f"Scores are taken from the columns named like '{words}'.")
     if len(by_pattern) > 1:
-        others = [c for p, found in by_pattern.items() if p != left[0] for c in found.values()]
+        aside = [c for p, found in by_pattern.items() if p != left[0] for c in found.values()]
         notes.append(
-            f"Taken for labels or decisions and left aside: {_quoted(others[:3])}"
-            + (f" and {len(others) - 3} more." if len(others) > 3 else ".")
+            f"Taken for labels or decisions and left aside: {_quoted(aside[:3])}"
+            + (f" and {len(aside) - 3} more." if len(aside) > 3 else ".")
         )
     return chosen, notes
 

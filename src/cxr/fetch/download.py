@@ -248,7 +248,7 @@ class _Stage:
                 yield place, {"source": str(place), "bytes": place.stat().st_size} | _BY_CRC
         if self.by_film:
             return
-        original = {"size": archive.bytes, "md5": archive.md5, "begins": _TAR_GZ}
+        original: dict = {"size": archive.bytes, "md5": archive.md5, "begins": _TAR_GZ}
         served = [(archive.url, path, original, by_md5, 1)]
         for mirror in archive.mirrors:
             # A zip's own checksum is unknown: a damaged one shows when it is unpacked. Then

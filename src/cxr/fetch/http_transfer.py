@@ -342,6 +342,7 @@ class _Part:
     def _accept(self, response: requests.Response) -> None:
         """Check that the answer continues the part, or start over with it."""
         validator = _validator(response)
+        total: int | None
         if response.status_code == 416:
             self.discard()
             raise _TryAgain("HTTP 416: the part was longer than the file")
@@ -359,7 +360,7 @@ class _Part:
             if self.reached:
                 self.discard()
             length = response.headers.get("Content-Length")
-            total = int(length) if length is not None else None
+            total = None if length is None else int(length)
         if self.size is not None and total is not None and total != self.size:
             raise TransferError(f"it has {total:,} bytes, not {self.size:,}")
         self._announced = self.size if total is None else total

@@ -177,8 +177,8 @@ def _wheel(folder: Path) -> Path:
     if kept.is_file() and zipfile.is_zipfile(kept):
         return kept
     with tempfile.TemporaryDirectory() as scratch:
-        command = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries=1")
-        command += ("--only-binary=:all:", "--disable-pip-version-check", "--dest", scratch, WHEEL)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries=1"]
+        command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", scratch, WHEEL]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             reason = run.stderr.strip().splitlines()[-1:] or ["no reason given"]

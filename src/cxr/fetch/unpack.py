@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -12,8 +13,9 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from cxr.errors import InputError
 from cxr.fetch import http_transfer
@@ -159,7 +161,7 @@ def store(content: bytes, path: Path, size: int | None) -> bool:
     return False
 
 
-def _films(archive: Path, others: list[str]) -> Iterator[tuple[str, bytes]]:
+def _films(archive: Path, others: list[str]) -> Generator[tuple[str, bytes]]:
     """The films of an archive, one after the other; other members' names go to `others`."""
     read = _zip_members if archive.suffix == ".zip" else _tar_members
     limit = _LARGEST_GROWTH * archive.stat().st_size + LARGEST
@@ -209,7 +211,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]
     """Name, size and content of the regular members of a `.tar.gz`, in one pass."""
     with archive.open("rb") as file:
         stream = _Gunzip(file, archive)
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER) as tar:
+        # All that tarfile asks of a stream is `read`.
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", bufsize=_BUFFER) as tar:
             while (member := tar.next()) is not None:
                 # Sparse members are not plain files either: a few bytes stand for gigabytes.
                 regular = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -217,18 +220,18 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]
                 _check(archive, member.name, member.size, kind)
                 stream.allowed = member.size + _BETWEEN
                 if regular:
-                    yield member.name, member.size, lambda member=member: _tar_content(tar, member)
+                    yield member.name, member.size, functools.partial(_tar_content, tar, member)
                 # tarfile remembers every member; ten thousand are of no use here.
-                tar.members.clear()
+                tar.members.clear()  # type: ignore[attr-defined]
             # tarfile ends at the first header that it cannot read, without a word. And only
             # who reads to the end learns whether gzip's checksum holds.
-            while rest := tar.fileobj.read(_BUFFER):
+            while rest := cast(IO[bytes], tar.fileobj).read(_BUFFER):
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("something else than a tar follows a member")
 
 
 def _tar_content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    content = tar.extractfile(member).read()
+    content = cast(IO[bytes], tar.extractfile(member)).read()
     if len(content) != member.size:
         raise EOFError(f"it ends within {member.name}")
     return content
@@ -244,8 +247,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]
             _check(archive, member.filename, member.file_size, "special file" if special else "")
         for member in packed.infolist():
             if not member.is_dir():
-                read = lambda member=member: packed.read(member)  # noqa: E731
-                yield member.filename, member.file_size, read
+                yield member.filename, member.file_size, functools.partial(packed.read, member)
 
 
 class _Gunzip:

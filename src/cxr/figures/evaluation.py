@@ -1,6 +1,7 @@
 """Figures of the evaluation: how well scores rank, and against whom."""
 
 from collections.abc import Mapping, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -127,8 +128,8 @@ def ranked(
             np.arange(len(rows)) - shift(place, len(tables)),
             place,
         )
-    for place in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
-        _say(figure, place, _why(first, rows[place]))
+    for row in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
+        _say(figure, row, _why(first, rows[row]))
     finish_rows(figure, names)
     entitle(figure, title)
     note = "; beside each finding the films with it" if "positives" in first else ""
@@ -142,7 +143,7 @@ def ladder(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     Args:
         tables: model name -> its table `controls` of `judge.tables`.
     """
-    ways = {}
+    ways: dict[str, pd.DataFrame] = {}
     for table in tables.values():
         ways |= dict(list(table.groupby("scored_by", sort=False)))
     ordered = {name: ways[name] for name in tables} | ways
@@ -315,8 +316,8 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
             )
     unknown = pd.concat([t["auroc"].isna() for t in tables.values()], axis=1).all(axis=1)
     remarks = next(iter(tables.values()))["remark"].iloc[::-1]
-    for place in np.flatnonzero(unknown[::-1]):
-        _say(figure, place, remarks.iloc[place])
+    for row in np.flatnonzero(unknown[::-1]):
+        _say(figure, row, remarks.iloc[row])
     finish_rows(figure, names[::-1], height=60)
     return figure
 
@@ -432,7 +433,7 @@ def _why(table: pd.DataFrame, row: str) -> str:
     return (table["remark"].get(row) if "remark" in table else None) or TOO_FEW
 
 
-def _say(figure: go.Figure, place: int, text: str = TOO_FEW, **where) -> None:
+def _say(figure: go.Figure, place: SupportsIndex, text: str = TOO_FEW, **where) -> None:
     """Say in a row why there is nothing to draw."""
     axis = where.get("col", 1)
     figure.add_annotation(

@@ -172,7 +172,9 @@ def _verify_pairing(store: Store, paths: Mapping[str, Path], *, samples: int = 8
     rows = np.unique(np.linspace(0, len(store) - 1, samples).astype(int))
     for row in rows:
         film = store.films[row]
-        if not np.array_equal(store.take([row])[0, :, :, 0], read(paths[film], store.size)):
+        if not np.array_equal(
+            store.take(np.array([row]))[0, :, :, 0], read(paths[film], store.size)
+        ):
             raise InputError(
                 f"row {row} of the film cache is not the film {film}; remove the cache folder "
                 "and run again."

@@ -50,7 +50,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def decode(content: bytes) -> Image.Image:
+def decode(content: bytes) -> PngImagePlugin.PngImageFile:
     """Decode a whole PNG.
 
     Raises:
@@ -62,7 +62,7 @@ def decode(content: bytes) -> Image.Image:
     if width * height > _LARGEST_PIXELS:
         raise ValueError(f"{width} x {height} pixels")
     try:
-        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        image = PngImagePlugin.PngImageFile(io.BytesIO(content))
         image.load()
     except (OSError, SyntaxError, zlib.error, struct.error) as error:
         raise ValueError(f"cannot be decoded ({error})") from error

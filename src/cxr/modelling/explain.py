@@ -71,7 +71,7 @@ class Explainer:
         self.size = model.input_shape[1]
         self._step = _map_and_gradient(model, self.layer)
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
-        self._average = np.concatenate(maps).mean(axis=0) if maps else np.float32(0)
+        self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
 
     def heatmaps(
         self, pictures: np.ndarray, findings: np.ndarray, *, method: str = "evidence"
@@ -164,7 +164,7 @@ def feature_layer(model: keras.Model, *, rows: int = FEWEST_ROWS) -> keras.Layer
         # The film itself is nothing learned; MobileNet pads on two sides, which shifts a map.
         if isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
             continue
-        shape = getattr(layer.output, "shape", ())
+        shape: tuple = getattr(layer.output, "shape", ())
         if len(shape) == 4 and min(shape[1], shape[2]) >= rows:
             return layer
     raise ValueError(f"{model.name} has no feature map of {rows} x {rows} or more")

@@ -52,7 +52,7 @@ class Entry:
     def weights_file(self, image_size: int) -> str:
         """The name under which Keras stores the ImageNet weights for a film size."""
         side = image_size if image_size in (128, 160, 192, 224) else 224
-        return self.imagenet_file.format(size=side)
+        return (self.imagenet_file or "").format(size=side)
 
 
 def build(name: str, *, image_size: int, weights: str = "none") -> keras.Model:

@@ -76,10 +76,12 @@ class Canvas:
         self.x = self.film_x - body.midline + body.tilt * (self.film_y - 0.5)
         self.y = self.film_y - body.tilt * (self.film_x - body.midline)
         self.lung = np.zeros((size, size), np.float32)  # 1 where the beam meets air
-        self.density = np.zeros((size, size), np.float32)  # everything but the lungs' air
+        self.density: np.ndarray = np.zeros(
+            (size, size), np.float32
+        )  # everything but the lungs' air
         self.ribs = np.zeros((size, size), np.float32)
         self.filled = np.zeros((size, size), np.float32)  # share of the air that is replaced
-        self.vessels = np.zeros((size, size), np.float32)
+        self.vessels: np.ndarray = np.zeros((size, size), np.float32)
 
     def fill(self, opacity: np.ndarray) -> None:
         """Replace air by something denser; overlapping opacities do not add up beyond 1."""

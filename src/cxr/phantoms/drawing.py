@@ -47,7 +47,7 @@ def draw(
     Returns:
         8-bit grey image with "PHANTOM" written on it; `encode` makes a PNG file of it.
     """
-    real = {finding: [] for finding in FINDINGS}
+    real: dict[str, list[Box]] = {finding: [] for finding in FINDINGS}
     for finding, x, y, width, height in boxes:
         corners = np.array((x, y, x + width, y + height)) / _BOX_SPACE
         real[finding].append(Box(*corners.tolist()))
@@ -126,5 +126,5 @@ def _letter(image: Image.Image, supine: bool) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)

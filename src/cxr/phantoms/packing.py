@@ -195,7 +195,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         status, start, stop = HTTPStatus.OK, 0, size
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if asked and asked[0] != "bytes=-" and self.headers.get("If-Range", etag) == etag:
-            status, (start, stop) = HTTPStatus.PARTIAL_CONTENT, _span(*asked.groups(), size)
+            status, (start, stop) = HTTPStatus.PARTIAL_CONTENT, _span(asked[1], asked[2], size)
             if start >= stop:
                 unsatisfiable = {"Content-Range": f"bytes */{size}"}
                 self._finish(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, unsatisfiable)

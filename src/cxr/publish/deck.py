@@ -239,7 +239,7 @@ def _problem() -> Slide:
 
 
 def _data(results: Results, known: Facts) -> Slide:
-    table = results.table("auroc", results.best()["run"]).set_index("finding")
+    table = results.needed("auroc", results.best()["run"]).set_index("finding")
     tested = table["positives"].drop("Mean").astype(int)
     rarest, commonest = known.positives.idxmin(), known.positives.idxmax()
     return Slide(
@@ -328,7 +328,7 @@ def _models(results: Results) -> Slide:
 
 def _ranking(results: Results, best: Mapping) -> Slide:
     name = results.named()[best["run"]]
-    table = results.table("auroc", best["run"]).set_index("finding").drop("Mean")
+    table = results.needed("auroc", best["run"]).set_index("finding").drop("Mean")
     certain = table[table["low"].notna()]
     lead = f"{name} reaches a mean AUROC of {with_interval(results.mean(best['run']))}."
     if len(certain):
@@ -377,7 +377,7 @@ def _curves(results: Results, best: Mapping) -> Slide:
     if not curves:
         return _absent("roc", "ROC curves", "No ROC curves were kept with these results.")
     auroc = {name: table for name, table in results.tables("auroc").items() if name in curves}
-    widths = results.table("auroc", best["run"]).set_index("finding").drop("Mean")
+    widths = results.needed("auroc", best["run"]).set_index("finding").drop("Mean")
     steps = widths["positives"].astype(int)
     figure = figures.roc_grid(curves, auroc)
     # On a low slide the numbers of an axis would stand in the next row's titles.
@@ -445,7 +445,7 @@ def _groups(results: Results, best: Mapping) -> Slide:
     tables = results.tables("subgroups")
     if not tables:
         return _absent("groups", title, "Groups of patients were not evaluated.")
-    table = results.table("subgroups", best["run"])
+    table = results.needed("subgroups", best["run"])
     means = table[(table["finding"] == "Mean") & table["auroc_gap"].notna()]
     clear = means[(means["auroc_gap_low"] > 0) | (means["auroc_gap_high"] < 0)]
     shown = ", ".join(clear["group"]) if len(clear) else "none"

@@ -210,7 +210,7 @@ def _ranking(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def _operating(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables.get("operating_points")
-    if not _chosen(tables):
+    if table is None or not _chosen(tables):
         return "Not done: there are no validation scores to choose thresholds by."
     rule = table["rule"].iloc[0]
     rows = [

@@ -154,7 +154,7 @@ def provenance(config: Config) -> str:
 
 def repository() -> str:
     """The repository's address, which stands in pyproject.toml and nowhere else."""
-    urls = importlib.metadata.metadata("cxr").get_all("Project-URL")
+    urls = importlib.metadata.metadata("cxr").get_all("Project-URL") or []
     return next(url for url in urls if url.startswith("Repository, ")).split(", ")[1]
 
 
@@ -233,7 +233,7 @@ def add_pictures(
     ]
     drawn = [go.Figure(output.data[display.PLOTLY_TYPE]) for output in outputs]
     for output, figure, picture in zip(outputs, drawn, draw(drawn), strict=True):
-        name = re.search(r'id="(figure-\d+)-', output.data["text/html"])[1]
+        (name,) = re.findall(r'id="(figure-\d+)-', output.data["text/html"])[:1]
         output.data = nbformat.from_dict(display.bundle(figure, name, picture=picture))
 
 
@@ -284,10 +284,10 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
 
 def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """Printed text in one piece: how a kernel cuts it is a matter of timing."""
-    joined = []
+    joined: list[nbformat.NotebookNode] = []
     for output in outputs:
-        last = joined[-1] if joined else {}
-        if output.output_type == "stream" and last.get("name") == output.name:
+        last = joined[-1] if joined else None
+        if last and output.output_type == "stream" and last.get("name") == output.name:
             last.text += output.text
         else:
             joined.append(output)
@@ -324,8 +324,8 @@ def _without_times_in_text(table: str) -> str:
             ends = [header.end() for header in headers]
         elif ends:
             for end in ends:
-                value = re.search(r"\S*$", line[:end])
-                line = line[: value.start()] + "–".rjust(len(value[0])) + line[end:]
+                kept = re.sub(r"\S*$", "", line[:end])
+                line = kept + "–".rjust(len(line[:end]) - len(kept)) + line[end:]
         lines.append(line)
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ def block(results: Results) -> str:
     """The README's section between the two marks, as Markdown, from the tables alone."""
     named, best = results.named(), results.best()
     mean = results.mean(best["run"])
-    tables = {named[run]: results.table("auroc", run).set_index("finding") for run in named}
+    tables = {named[run]: results.needed("auroc", run).set_index("finding") for run in named}
     first = tables[named[best["run"]]]
     header = ["finding", "films", "patients", *(f"`{name}`" for name in tables)]
     lines = [header, ["---", "--:", "--:", *("---" for _ in tables)]]
@@ -38,10 +38,10 @@ def block(results: Results) -> str:
             lines.append([finding.replace("_", " "), *having, *cells])
     made = []
     for run in results.runs:
-        words = kind(run.get("model", named[run["run"]])), origin(run.get("weights"))
-        if all(words):
-            made.append(f"`{named[run['run']]}` is a {words[0]}, trained from {words[1]}")
-    what = f"{'; '.join(made)}. " if made else ""
+        what, whence = kind(run.get("model", named[run["run"]])), origin(run.get("weights"))
+        if what and whence:
+            made.append(f"`{named[run['run']]}` is a {what}, trained from {whence}")
+    models = f"{'; '.join(made)}. " if made else ""
     *others, last = (f"{run['train_seconds'] / 60:.0f}" for run in results.runs)
     times = f"{', '.join(others)} and {last}" if others else last
     devices = " ".join(device for run in results.runs for device in run.get("devices", ()))
@@ -54,7 +54,7 @@ def block(results: Results) -> str:
             f"{results.films}). Trained on {best['train_films']:,} films of "
             f"{best['train_patients']:,} patients, chosen on {best['validation_films']:,} "
             f"validation films of {best['validation_patients']:,}; training took {times} minutes"
-            f"{where}. {what}Computed by `{results.command}`.",
+            f"{where}. {models}Computed by `{results.command}`.",
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",

@@ -49,6 +49,17 @@ class Results:
         path = self.folder / f"{kind}_{run}.csv"
         return pd.read_csv(path) if path.exists() else None
 
+    def needed(self, kind: str, run: str) -> pd.DataFrame:
+        """As `table`, for a table that every evaluation makes.
+
+        Raises:
+            InputError: if it is missing.
+        """
+        table = self.table(kind, run)
+        if table is None:
+            raise InputError(f"{self.folder} holds no {kind}_{run}.csv; evaluate again.")
+        return table
+
     def tables(self, kind: str) -> dict[str, pd.DataFrame]:
         """What pages call a run -> its table of this kind, for all runs that have one."""
         found = {words: self.table(kind, run) for run, words in self.named().items()}
@@ -65,7 +76,7 @@ class Results:
 
     def mean(self, run: str) -> pd.Series:
         """The mean over the findings: auroc, low, high, films, patients."""
-        return self.table("auroc", run).set_index("finding").loc["Mean"]
+        return self.needed("auroc", run).set_index("finding").loc["Mean"]
 
     def provenance(self) -> str:
         """What must stand beside every score: split, films, patients, interval, seed, command."""

@@ -177,7 +177,7 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 def _question(notebook: nbformat.NotebookNode) -> str:
     """The question that a notebook opens with, or else its first statement."""
     lead = notebook.cells[0].source.partition("\n")[2].strip()
-    return re.match("[^?.;]*[?.;]?", lead)[0].replace(";", ".")
+    return re.findall("[^?.;]*[?.;]?", lead)[0].replace(";", ".")
 
 
 def _words(name: str) -> str:

@@ -1,6 +1,7 @@
 """Slides on one page: arrow keys on a large screen, scrolling on a phone, a page each in print."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 import plotly.offline
@@ -82,7 +83,7 @@ def deck(
     *,
     script: str,
     notice: str,
-    pictures: dict[str, bytes] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
     head: str = "",
 ) -> str:
     """The page of all slides; the first one's title is the page's heading.

@@ -44,9 +44,9 @@ def by_patient(frame: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> p
         )
     random = np.random.default_rng(seed)
     films = np.bincount(patient)
-    part = _draw(films, wanted, random)
-    if (np.bincount(part, weights=films, minlength=len(wanted)) != wanted).any():
-        part = _draw_exactly(films, wanted, random)
+    drawn = _draw(films, wanted, random)
+    met = (np.bincount(drawn, weights=films, minlength=len(wanted)) == wanted).all()
+    part = drawn if met else _draw_exactly(films, wanted, random)
     if part is None:
         raise InputError(
             f"no choice of whole patients, out of {len(patients):,}, was found that gives exactly "
@@ -194,11 +194,11 @@ def _draw_exactly(
         for axis, most in enumerate(wanted[1:]):
             if films[patient] > most:
                 continue
-            source, goal = ([slice(None)] * len(shape) for _ in range(2))
-            source[axis] = slice(None, most + 1 - films[patient])
-            goal[axis] = slice(films[patient], None)
-            goal = tuple(goal)
-            new = before[tuple(source)] & ~reached[goal]
+            # All states, but along this axis those that the patient still fits, shifted.
+            every = (slice(None),) * axis
+            source = (*every, slice(None, most + 1 - films[patient]))
+            goal = (*every, slice(films[patient], None))
+            new = before[source] & ~reached[goal]
             reached[goal] |= new
             through[goal][new], into[goal][new] = step, axis
     state = list(wanted[1:])

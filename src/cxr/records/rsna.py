@@ -72,8 +72,8 @@ def read(folder: Path) -> Readings:
     else:
         boxes = next((folder / name for name in BOXES if (folder / name).is_file()), None)
         wanted = {BOXES[0]: boxes, CLASSES: folder / CLASSES, NAMES: folder / NAMES}
-        absent = [name for name, path in wanted.items() if path is None or not path.is_file()]
-        if absent:
+        absent = [name for name, file in wanted.items() if file is None or not file.is_file()]
+        if absent or boxes is None:
             return nothing(f"{folder} holds no {' and no '.join(absent)}")
         path = boxes
         table = _joined(boxes, folder / CLASSES, folder / NAMES)
