@@ -65,7 +65,7 @@ def main() -> None:
 
     began = time.perf_counter()
     cohort = judge.Cohort(test=records, validation=records.iloc[:0], train=records)
-    tables = judge.tables("made up", scores, cohort)
+    tables = judge.judge_model("made up", scores, cohort)
     everything = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 

@@ -21,9 +21,9 @@ def ours(path: str) -> dict[str, float]:
     from cxr.records import nih, splits
 
     clock = [time.perf_counter()]
-    frame, _ = nih.read(path)
+    frame, _ = nih.read_records(path)
     clock.append(time.perf_counter())
-    split = splits.make(frame, "patient")
+    split = splits.make_split(frame, "patient")
     clock.append(time.perf_counter())
     assert split.value_counts().to_dict() == splits.SIZES
     return {"read, clean, encode": clock[1] - clock[0], "subset, split": clock[2] - clock[1]}

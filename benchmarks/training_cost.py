@@ -265,7 +265,7 @@ def measure() -> None:
             for _ in range(3):
                 start = time.process_time()
                 for path in paths:
-                    film_cache.read(path, size)
+                    film_cache.read_film(path, size)
                 rounds.append((time.process_time() - start) / len(paths))
             print(f"decode at {side} px: {min(rounds) * 1e3:.1f} ms a film")
 

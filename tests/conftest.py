@@ -25,7 +25,7 @@ def records_path() -> Path:
 
 @pytest.fixture(scope="session")
 def real_records(records_path) -> pd.DataFrame:
-    return nih.read(records_path)[0]
+    return nih.read_records(records_path)[0]
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def real_adjudicated() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def real_splits(real_records) -> dict[str, pd.Series]:
     """The splits "patient", "official" and "original" of the real records."""
-    return splits.every(real_records)[0]
+    return splits.make_splits(real_records)[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The plan of the house: what may import what, and where the heavy libraries live."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import cxr
+from cxr.config import PROJECT
 
 PACKAGE = Path(cxr.__file__).parent
 
@@ -102,3 +104,26 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+PLAN = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_plan_names_every_room_in_its_order():
+    _, drawing = re.findall("^```\n(.*?)^```", PLAN, re.M | re.S)
+    named = re.findall(r"^ ([a-z_]+) {2,}", drawing, re.M)
+    built = [name for name in reversed(ROOMS) if (PACKAGE / name).is_dir() or name == "__main__"]
+    assert [name for name in named if name in ROOMS] == built
+
+
+def test_every_file_and_name_on_the_plan_exists():
+    table = PLAN.split("## Where to change what")[1]
+    for line in table.splitlines():
+        path = None
+        for file, name in re.findall(r"`(?:([\w/]+\.py|[\w/]+/)|([A-Za-z_]+))`", line):
+            if file:
+                path = PACKAGE / file
+                assert path.exists(), file
+            elif path is not None and path.is_file():
+                defined = rf"^(?:def {name}\(|class {name}\b|{name}\b.* = )"
+                assert re.search(defined, path.read_text(encoding="utf-8"), re.M), (path, name)

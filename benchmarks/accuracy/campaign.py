@@ -212,7 +212,7 @@ def train_cell(
                 recipe=cell.recipe,
             )
         )
-        network = inference.load(settled.runs / settled.run_name(cell.model))
+        network = inference.load_network(settled.runs / settled.run_name(cell.model))
         scored = inference.score_films(network, store, held_out)
         mirrored = inference.score_films(network, _Mirrored(store), held_out)
         mean = scored.copy()
@@ -329,7 +329,7 @@ def main(chosen: list[str]) -> int:
         print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
         return 0
     paths = {path.name: path for path in sorted((shared / "nih" / "images128").glob("*.png"))}
-    frame, _ = nih.read(shared / "nih" / "Data_Entry_2017_v2020.csv")
+    frame, _ = nih.read_records(shared / "nih" / "Data_Entry_2017_v2020.csv")
     frame = frame[frame["film"].isin(paths.keys())].reset_index(drop=True)
     config = load_config(
         {},

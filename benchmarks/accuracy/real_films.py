@@ -36,13 +36,15 @@ def block(frame: pd.DataFrame) -> pd.DataFrame:
 
 def read_scores(folder: Path) -> pd.DataFrame:
     """A run's scores of validation and test films, with the film names as index."""
-    files = [run_scores.read(folder / f"{part}_scores.csv") for part in ("validation", "test")]
+    files = [
+        run_scores.read_scores(folder / f"{part}_scores.csv") for part in ("validation", "test")
+    ]
     return pd.concat(files).set_index("film").drop(columns="patient_id")
 
 
 def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) -> dict:
     """Every table of the judge, kept in `folder` as notebook 300 keeps its own."""
-    results = judge.every(scores, cohort)
+    results = judge.judge_models(scores, cohort)
     judge.save(folder, results)
     differences = judge.differences(scores, cohort)
     artifacts.write_csv(folder / "comparison.csv", judge.rounded(differences))
@@ -52,9 +54,9 @@ def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) 
 def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd.DataFrame:
     """Where the best run's heatmaps point on films with RSNA's boxes."""
     paths = download.available(config, size=config.image_size)
-    network = inference.load(config.runs / name)
+    network = inference.load_network(config.runs / name)
     size = network.input_shape[1]
-    average = explain.read(cohort.validation.index[:128].to_series(), paths, size)
+    average = explain.read_films(cohort.validation.index[:128].to_series(), paths, size)
     explainers = {
         name: explain.Explainer(network, average),
         "shuffled": explain.Explainer(explain.randomised(network, seed=config.seed), average),
@@ -84,14 +86,14 @@ def main() -> int:
     }
     config = load_config(environment)
     notebooks.execute(config, list(notebooks.STAGES), environment)
-    wanted = split_files.settings(
+    wanted = split_files.split_settings(
         config.data / "records.csv",
         config.split,
         min_combination=config.min_combination,
         seed=config.seed,
         lists=config.split_lists,
     )
-    parts, _ = split_files.load(config.subset, settings=wanted)
+    parts, _ = split_files.load_split(config.subset, settings=wanted)
     names = [config.run_name(model) for model in config.models]
     scores = {name: read_scores(config.runs / name) for name in names}
     # Nothing but films that were scored: the split has more than the folder.
@@ -102,7 +104,7 @@ def main() -> int:
         validation=scored["validation"][scored["validation"].index.isin(known)],
         train=scored["train"],
         agreed=nih.read_adjudicated(config.data / "adjudicated.csv"),
-        readings=rsna.read(config.rsna),
+        readings=rsna.read_readings(config.rsna),
     )
     for old in (*RESULTS.glob("*.csv"), RESULTS / "summary.json"):
         old.unlink(missing_ok=True)

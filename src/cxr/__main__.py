@@ -157,11 +157,11 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     config = load_config()
     path = options.records or config.records or small_files.path_of("records")
-    frame, _ = nih.read(path)
+    records, _ = nih.read_records(path)
     split = None
     if options.split:
-        split = splits.make(
-            frame,
+        split = splits.make_split(
+            records,
             options.split,
             min_combination=config.min_combination,
             seed=config.seed,
@@ -169,7 +169,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
     films = None
     if options.films:
-        films = selection.listed(options.films, sorted(frame["film"]), setting="--films")
+        films = selection.listed(options.films, sorted(records["film"]), setting="--films")
     try:
         agreed = nih.read_adjudicated(small_files.path_of("adjudicated"))
     except InputError:
@@ -177,14 +177,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     names = "-and-".join(map(foreign_scores.name_of, options.scores))
     evaluated = foreign_scores.evaluate(
         options.scores,
-        frame,
+        records,
         options.to or PROJECT / "presentation" / "evaluations" / names,
         provenance=f"{notebooks.provenance(config)}  records {artifacts.sha256(path)[:12]}",
         split=split,
         split_name=options.split,
         films=films,
         agreed=agreed,
-        readings=rsna.read(config.rsna) if config.rsna else None,
+        readings=rsna.read_readings(config.rsna) if config.rsna else None,
     )
     print(evaluated)
     return 0

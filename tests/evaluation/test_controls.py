@@ -54,7 +54,7 @@ def test_missing_ages_are_a_band_of_their_own():
 def test_there_is_nothing_to_remember_where_patients_are_apart(real_records, real_splits):
     train, test = parts(real_records, real_splits["patient"])
     assert controls.patient_memory(train, test) is None
-    assert list(controls.every(train.head(500), test.head(500))) == [
+    assert list(controls.score_controls(train.head(500), test.head(500))) == [
         "prevalence only",
         "view, age and sex",
     ]

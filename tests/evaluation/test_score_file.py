@@ -297,7 +297,7 @@ def test_there_are_more_than_seventy_odd_files():
 def test_odd_files_give_their_scores_and_say_how_they_were_read(plain, tmp_path, write, words):
     path = tmp_path / "scores"
     write(plain, path)
-    read = score_file.read(path)
+    read = score_file.read_scores(path)
     expected = plain.set_index("film")
     pd.testing.assert_frame_equal(read.scores.sort_index(), expected, check_index_type=False)
     assert list(read.scores) == list(FINDINGS) and not read.phantoms
@@ -312,7 +312,7 @@ def test_files_that_could_be_read_in_two_ways_or_none_are_refused(plain, tmp_pat
     path = tmp_path / "scores"
     write(plain, path)
     with pytest.raises(InputError) as refusal:
-        score_file.read(path)
+        score_file.read_scores(path)
     message = str(refusal.value)
     assert message.startswith(f"{path} ") and words in message
     assert message.endswith(".") and "\n" not in message and ". " not in message
@@ -320,9 +320,9 @@ def test_files_that_could_be_read_in_two_ways_or_none_are_refused(plain, tmp_pat
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        score_file.read(tmp_path / "none.csv")
+        score_file.read_scores(tmp_path / "none.csv")
     with pytest.raises(InputError, match="cannot be read"):
-        score_file.read(tmp_path)
+        score_file.read_scores(tmp_path)
 
 
 def test_scores_of_some_findings_are_found_beside_labels_of_all(plain, tmp_path):
@@ -330,7 +330,7 @@ def test_scores_of_some_findings_are_found_beside_labels_of_all(plain, tmp_path)
     truth = (plain[list(FINDINGS)] > 0.8).astype(int)
     some = plain[["Mass", "Hernia"]].add_prefix("prob_")
     csv(pd.concat([plain["film"], some, truth], axis=1), path)
-    read = score_file.read(path)
+    read = score_file.read_scores(path)
     assert dict(read.columns) == {"Mass": "prob_Mass", "Hernia": "prob_Hernia"}
     pd.testing.assert_frame_equal(read.scores, plain.set_index("film")[["Mass", "Hernia"]])
     assert "labels or decisions and left aside" in " ".join(read.notes)
@@ -339,14 +339,14 @@ def test_scores_of_some_findings_are_found_beside_labels_of_all(plain, tmp_path)
 
 def test_missing_findings_are_named(plain, tmp_path):
     csv(plain.drop(columns=["Mass", "Hernia"]), tmp_path / "scores.csv")
-    read = score_file.read(tmp_path / "scores.csv")
+    read = score_file.read_scores(tmp_path / "scores.csv")
     assert read.notes == ("Without a column, so not scored: Mass, Hernia.",)
     assert len(read.scores.columns) == 12
 
 
 def test_a_file_says_whether_its_films_are_drawn(plain, tmp_path):
     csv(plain.assign(phantom=1), tmp_path / "scores.csv")
-    assert score_file.read(tmp_path / "scores.csv").phantoms
+    assert score_file.read_scores(tmp_path / "scores.csv").phantoms
 
 
 # ---- scores that are read, but look wrong -----------------------------------------------

@@ -159,7 +159,7 @@ def test_a_copy_that_was_damaged_later_is_fetched_again(contents, server, monkey
 
 
 def test_archives_hold_consecutive_films_whichever_records_are_given(tmp_path):
-    table = nih.read(small_files.path_of("records"))[0]
+    table = nih.read_records(small_files.path_of("records"))[0]
     config = load_config({}, profile="full", root=tmp_path)
     for given in (table, table.head(100)):
         with open_archives(config, given, [], selection.boxes(tmp_path)) as archives:
@@ -178,7 +178,7 @@ def test_a_users_own_films_need_no_archive(tmp_path):
 
 
 def test_a_demos_archives_are_described_as_they_are(tmp_path):
-    table = nih.read(small_files.path_of("records"))[0]
+    table = nih.read_records(small_files.path_of("records"))[0]
     config = load_config({}, profile="demo", root=tmp_path)
     films = sorted(table["film"])[:6]
     with open_archives(config, table, films, selection.boxes(tmp_path)) as archives:

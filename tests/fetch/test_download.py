@@ -38,7 +38,9 @@ class Site:
 
     def fetch(self, wanted=None, **changes):
         config = dataclasses.replace(self.config, **changes)
-        return download.films(config, self.archives, wanted or list(self.films), patience=QUICK)
+        return download.fetch_films(
+            config, self.archives, wanted or list(self.films), patience=QUICK
+        )
 
     @property
     def images(self):
@@ -356,7 +358,7 @@ def config(tmp_path):
 
 
 def test_small_files_land_under_the_names_that_later_stages_read(config):
-    table = small_files.into_data(config).set_index("file")
+    table = small_files.fetch_into_data(config).set_index("file")
     kept = json.loads((config.data / "manifest.json").read_text())["files"]
     for name, wanted in catalogue.SMALL_FILES.items():
         file = wanted.kept_as
@@ -368,13 +370,13 @@ def test_small_files_land_under_the_names_that_later_stages_read(config):
 
 
 def test_small_files_that_are_there_are_not_fetched_again(config, monkeypatch):
-    first = small_files.into_data(config)
+    first = small_files.fetch_into_data(config)
     monkeypatch.setattr(small_files, "fetch", None)
-    pd.testing.assert_frame_equal(small_files.into_data(config), first)
+    pd.testing.assert_frame_equal(small_files.fetch_into_data(config), first)
     # One that was altered meanwhile is.
     (config.data / "boxes.csv").write_text("altered")
     with pytest.raises(TypeError):
-        small_files.into_data(config)
+        small_files.fetch_into_data(config)
 
 
 fetch_small = small_files.fetch
@@ -388,7 +390,7 @@ def refuse_all_but_records(name):
 
 def test_what_no_source_gives_is_reported_and_the_run_goes_on(config, monkeypatch):
     monkeypatch.setattr(small_files, "fetch", refuse_all_but_records)
-    table = small_files.into_data(config).set_index("file")
+    table = small_files.fetch_into_data(config).set_index("file")
     assert table.loc["boxes.csv", "source"] == "absent: boxes could not be had from any source"
     assert not (config.data / "boxes.csv").exists()
     assert (config.data / "records.csv").exists()
@@ -399,7 +401,7 @@ def test_a_small_file_put_there_by_hand_is_verified_and_used(config, monkeypatch
     monkeypatch.setattr(small_files, "fetch", refuse_all_but_records)
     config.data.mkdir(parents=True)
     (config.data / "boxes.csv").write_bytes(content.replace(b"\n", b"\r\n"))
-    table = small_files.into_data(config).set_index("file")
+    table = small_files.fetch_into_data(config).set_index("file")
     assert table.loc["boxes.csv", "source"] == "put there by hand"
 
 
@@ -409,12 +411,12 @@ def test_the_users_records_are_used_and_known_by_checksum(config, tmp_path, pack
     mine = tmp_path / ("mine.csv.gz" if packed else "mine.csv")
     mine.write_bytes(gzip.compress(b"".join(lines)) if packed else b"".join(lines))
     config = dataclasses.replace(config, records=mine)
-    table = small_files.into_data(config).set_index("file")
+    table = small_files.fetch_into_data(config).set_index("file")
     assert (config.data / "records.csv").read_bytes() == b"".join(lines)
     assert table.loc["records.csv", "source"] == str(mine)
     mine.write_bytes(b"".join(lines[:400]))
     with pytest.raises(InputError, match=r"records was '[0-9a-f]{64}', is now '[0-9a-f]{64}'"):
-        small_files.into_data(config)
+        small_files.fetch_into_data(config)
     assert (config.data / "records.csv").read_bytes() == b"".join(lines)
 
 
@@ -422,7 +424,7 @@ def test_the_users_records_are_used_and_known_by_checksum(config, tmp_path, pack
 def test_records_at_fault_leave_no_trace(config, tmp_path, text):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(InputError):
-        small_files.into_data(dataclasses.replace(config, records=tmp_path / "mine.csv"))
+        small_files.fetch_into_data(dataclasses.replace(config, records=tmp_path / "mine.csv"))
     assert not config.data.exists()
 
 
@@ -435,7 +437,7 @@ def test_the_users_films_are_used_in_place(config, tmp_path):
     (folder / "00000002_000.png").write_bytes(films["00000002_000.png"][:1000])
     config = dataclasses.replace(config, images=tmp_path / "kaggle")
     wanted = ["00000001_000.png", "00000002_000.png", "00000003_000.png"]
-    assert download.films(config, (), wanted).empty
+    assert download.fetch_films(config, (), wanted).empty
     found = download.take_inventory(config, wanted).set_index("check")["films"]
     assert (found["on disk"], found["missing"], found["unreadable"]) == (2, 1, 1)
     assert download.available(config) == {"00000001_000.png": folder / "00000001_000.png"}
@@ -467,7 +469,7 @@ archives = [
     for archive in order["archives"]
 ]
 wanted = [film for archive in archives for film in archive.contents]
-download.films(config, archives, wanted)
+download.fetch_films(config, archives, wanted)
 """
 
 

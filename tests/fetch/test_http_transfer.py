@@ -334,9 +334,9 @@ def test_a_small_file_is_read_whole_or_not_at_all(server):
     server.files["records.csv"] = b"Image Index,Finding Labels\n"
     server.faults["records.csv"].append(Fault(after=5))
     url = f"{server.address}/records.csv"
-    assert http_transfer.read(url, limit=1000, patience=QUICK) == server.files["records.csv"]
+    assert http_transfer.read_small(url, limit=1000, patience=QUICK) == server.files["records.csv"]
     with pytest.raises(http_transfer.TransferError, match="larger than 10 bytes"):
-        http_transfer.read(url, limit=10, patience=QUICK)
+        http_transfer.read_small(url, limit=10, patience=QUICK)
 
 
 def test_pauses_double_and_vary():

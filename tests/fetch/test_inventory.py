@@ -26,8 +26,10 @@ def lay(folder, films):
 def take(folder, wanted=NAMES, **options):
     """The table's counts by check, and the report."""
     data = folder.parent / "data"
-    table = inventory.take(folder, data, wanted, drawn=False, **options)
-    return dict(zip(table["check"], table["films"], strict=True)), inventory.read(folder, data)
+    table = inventory.take_inventory(folder, data, wanted, drawn=False, **options)
+    return dict(zip(table["check"], table["films"], strict=True)), inventory.read_report(
+        folder, data
+    )
 
 
 def test_whole_films_pass(folder):
@@ -166,7 +168,7 @@ def test_phantoms_and_real_films_are_never_mixed(tmp_path, folder):
     with pytest.raises(InputError, match="phantoms, drawn for a demo"):
         take(tmp_path / "drawn")
     with pytest.raises(InputError, match="no phantoms, but this is a demo"):
-        inventory.take(folder, tmp_path / "data", NAMES, drawn=True)
+        inventory.take_inventory(folder, tmp_path / "data", NAMES, drawn=True)
 
 
 def test_films_that_could_not_be_stored_are_unreadable_not_missing(folder):

@@ -11,7 +11,7 @@ from cxr.records import nih
 
 @pytest.fixture(scope="module")
 def table():
-    return nih.read(small_files.path_of("records"))[0]
+    return nih.read_records(small_files.path_of("records"))[0]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def frame():
 
 @pytest.fixture(scope="module")
 def made(frame):
-    return splits.every(frame, min_combination=0)[0]
+    return splits.make_splits(frame, min_combination=0)[0]
 
 
 def of_records():

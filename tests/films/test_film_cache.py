@@ -31,7 +31,7 @@ def test_reduction_averages_areas(tmp_path):
     film[:2, :2] = [[0, 100], [100, 200]]
     film[2:, 2:] = 255
     path = save(film, tmp_path / "film.png")
-    assert film_cache.read(path, 2).tolist() == [[100, 0], [0, 255]]
+    assert film_cache.read_film(path, 2).tolist() == [[100, 0], [0, 255]]
 
 
 def test_all_kinds_of_png_become_the_same_grey(tmp_path):
@@ -49,7 +49,9 @@ def test_all_kinds_of_png_become_the_same_grey(tmp_path):
     }
     for name, image in kinds.items():
         image.save(tmp_path / f"{name}.png")
-        np.testing.assert_array_equal(film_cache.read(tmp_path / f"{name}.png", 16), grey, name)
+        np.testing.assert_array_equal(
+            film_cache.read_film(tmp_path / f"{name}.png", 16), grey, name
+        )
 
 
 def test_a_palette_is_looked_up_and_of_16_bits_the_upper_8_count(tmp_path):
@@ -64,7 +66,9 @@ def test_a_palette_is_looked_up_and_of_16_bits_the_upper_8_count(tmp_path):
     for name, mode in (("palette", "P"), ("sixteen", "I;16")):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.mode == mode
-        np.testing.assert_array_equal(film_cache.read(tmp_path / f"{name}.png", 16), grey, name)
+        np.testing.assert_array_equal(
+            film_cache.read_film(tmp_path / f"{name}.png", 16), grey, name
+        )
 
 
 def test_a_damaged_missing_or_small_film_is_named(tmp_path):
@@ -72,11 +76,11 @@ def test_a_damaged_missing_or_small_film_is_named(tmp_path):
     cut = tmp_path / "cut.png"
     cut.write_bytes(whole.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"cut\.png cannot be used"):
-        film_cache.read(cut, 64)
+        film_cache.read_film(cut, 64)
     with pytest.raises(InputError, match="does not exist"):
-        film_cache.read(tmp_path / "none.png", 64)
+        film_cache.read_film(tmp_path / "none.png", 64)
     with pytest.raises(InputError, match="set CXR_IMAGE_SIZE to 64 or less"):
-        film_cache.read(whole, 128)
+        film_cache.read_film(whole, 128)
 
 
 def test_row_and_film_stay_paired_through_shards(numbered, tmp_path, monkeypatch):
@@ -94,7 +98,7 @@ def test_row_and_film_stay_paired_through_shards(numbered, tmp_path, monkeypatch
 def test_an_interrupted_cache_goes_on_and_a_finished_one_is_reused(numbered, tmp_path, monkeypatch):
     monkeypatch.setattr(film_cache, "SHARD_FILMS", 10)
     calls = []
-    original = film_cache.read
+    original = film_cache.read_film
 
     def counted(path, size):
         calls.append(path.name)
@@ -102,10 +106,10 @@ def test_an_interrupted_cache_goes_on_and_a_finished_one_is_reused(numbered, tmp
             raise KeyboardInterrupt
         return original(path, size)
 
-    monkeypatch.setattr(film_cache, "read", counted)
+    monkeypatch.setattr(film_cache, "read_film", counted)
     with pytest.raises(KeyboardInterrupt):
         film_cache.prepare(numbered, tmp_path / "cache", size=32)
-    monkeypatch.setattr(film_cache, "read", original)
+    monkeypatch.setattr(film_cache, "read_film", original)
     shards = sorted((tmp_path / "cache").rglob("shard-*.npy"))
     assert [shard.name for shard in shards] == ["shard-0000.npy", "shard-0001.npy"]
     stamps = [shard.stat().st_mtime_ns for shard in shards]
@@ -145,9 +149,9 @@ def test_a_cache_killed_while_it_is_built_goes_on_and_is_whole(numbered, tmp_pat
     stamps = [shard.stat().st_mtime_ns for shard in whole]
     monkeypatch.setattr(film_cache, "SHARD_FILMS", 10)
     read = []
-    original = film_cache.read
+    original = film_cache.read_film
     monkeypatch.setattr(
-        film_cache, "read", lambda path, size: read.append(path.name) or original(path, size)
+        film_cache, "read_film", lambda path, size: read.append(path.name) or original(path, size)
     )
     store = film_cache.prepare(numbered, cache, size=32)
     assert [shard.stat().st_mtime_ns for shard in whole] == stamps
@@ -163,7 +167,7 @@ def test_a_film_that_changed_is_not_taken_from_the_old_cache(numbered, tmp_path)
     save(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8), numbered[name])
     store = film_cache.prepare(numbered, tmp_path / "cache", size=32)
     np.testing.assert_array_equal(
-        store.take(store.rows([name]))[0, :, :, 0], film_cache.read(numbered[name], 32)
+        store.take(store.rows([name]))[0, :, :, 0], film_cache.read_film(numbered[name], 32)
     )
 
 

@@ -34,39 +34,39 @@ class Scorer:
 
 def test_films_are_scored_once_and_then_read(run, films):
     scorer = Scorer()
-    first = run_scores.once(run, films, scorer)
-    again = run_scores.once(run, films, scorer)
+    first = run_scores.score_once(run, films, scorer)
+    again = run_scores.score_once(run, films, scorer)
     assert scorer.calls == 1
     pd.testing.assert_frame_equal(first, again, check_exact=True)
     assert list(first["film"]) == ["b.png", "a.png", "c.png"]
 
 
 def test_saved_scores_come_back_in_the_order_of_the_films(run, films):
-    first = run_scores.once(run, films, Scorer()).set_index("film")
-    other = run_scores.once(run, films.iloc[::-1].reset_index(drop=True), Scorer())
+    first = run_scores.score_once(run, films, Scorer()).set_index("film")
+    other = run_scores.score_once(run, films.iloc[::-1].reset_index(drop=True), Scorer())
     assert list(other["film"]) == ["c.png", "a.png", "b.png"]
     pd.testing.assert_frame_equal(other.set_index("film").loc[first.index], first)
 
 
 def test_scores_of_other_films_are_refused(run, films):
-    run_scores.once(run, films, Scorer())
+    run_scores.score_once(run, films, Scorer())
     with pytest.raises(InputError, match="films was 3, is now 2"):
-        run_scores.once(run, films.head(2), Scorer())
+        run_scores.score_once(run, films.head(2), Scorer())
 
 
 def test_scores_of_another_model_are_refused(run, films):
-    run_scores.once(run, films, Scorer())
+    run_scores.score_once(run, films, Scorer())
     (run / "model.keras").write_bytes(b"trained again")
     with pytest.raises(InputError, match="model_checksum"):
-        run_scores.once(run, films, Scorer())
+        run_scores.score_once(run, films, Scorer())
 
 
 def test_no_model_and_no_films_are_named(run, films):
     with pytest.raises(InputError, match="no test film is present"):
-        run_scores.once(run, films.head(0), Scorer())
+        run_scores.score_once(run, films.head(0), Scorer())
     (run / "model.keras").unlink()
     with pytest.raises(InputError, match="run 200-modeling first"):
-        run_scores.once(run, films, Scorer())
+        run_scores.score_once(run, films, Scorer())
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_spoiled_scores_are_refused(run, films, change, message):
     path = run / "validation_scores.csv"
     change(Scorer()(run, films)).to_csv(path, index=False)
     with pytest.raises(InputError, match=message):
-        run_scores.read(path)
+        run_scores.read_scores(path)
 
 
 def test_missing_scores_say_what_to_run(run):
     with pytest.raises(InputError, match="run 200-modeling first"):
-        run_scores.read(run / "validation_scores.csv")
+        run_scores.read_scores(run / "validation_scores.csv")
 
 
 def test_scores_meet_their_own_films_records(run, films):
@@ -95,7 +95,7 @@ def test_scores_meet_their_own_films_records(run, films):
     records[list(FINDINGS)] = 0
     records.loc[records["film"] == "b.png", "Mass"] = 1
     made = Scorer()(run, films)
-    paired, scores = run_scores.pair({"run": made}, records)
+    paired, scores = run_scores.pair_with_records({"run": made}, records)
     assert list(paired.index) == list(scores["run"].index) == ["a.png", "b.png", "c.png"]
     assert paired.loc["b.png", "Mass"] == 1
     assert scores["run"].loc["b.png", "Mass"] == pytest.approx(
@@ -108,6 +108,6 @@ def test_scores_without_records_and_runs_on_other_films_are_refused(run, films):
     records[list(FINDINGS)] = 0
     made = Scorer()(run, films)
     with pytest.raises(InputError, match=r"1 of 3 films that run scored"):
-        run_scores.pair({"run": made}, records.head(2))
+        run_scores.pair_with_records({"run": made}, records.head(2))
     with pytest.raises(InputError, match="same films only"):
-        run_scores.pair({"one": made, "two": made.head(2)}, records)
+        run_scores.pair_with_records({"one": made, "two": made.head(2)}, records)

@@ -112,7 +112,7 @@ def test_a_saved_model_gives_the_scores_that_were_saved_with_it(finished, drawn)
 
 def test_validation_sees_the_films_without_augmentation_or_dropout(finished, drawn):
     splits, paths = drawn
-    network = inference.load(finished[1])
+    network = inference.load_network(finished[1])
     store = film_cache.prepare(paths, finished[1] / "cache", size=SIZE)
     first, second = (inference.score_films(network, store, splits["validation"]) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
@@ -135,7 +135,7 @@ def test_augmentation_touches_the_training_films_and_no_others(drawn, tmp_path, 
     assert shapes, "training did not augment"
     scores = pd.read_csv(folder / "validation_scores.csv")["Mass"].to_numpy()
     assert len(np.unique(scores.round(6))) > len(scores) / 2
-    network = inference.load(folder)
+    network = inference.load_network(folder)
     black = network(np.zeros((1, SIZE, SIZE, 1), np.float32)).numpy()
     assert np.abs(scores - black[0, FINDINGS.index("Mass")]).min() > 1e-6
 
@@ -324,13 +324,13 @@ def test_the_full_profile_refuses_a_machine_without_a_gpu():
 def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
     splits, paths = drawn
     with pytest.raises(InputError, match="run 200-modeling first"):
-        inference.load(tmp_path)
+        inference.load_network(tmp_path)
     (tmp_path / "model.keras").write_bytes(b"not a model")
     with pytest.raises(InputError, match="cannot be loaded"):
-        inference.load(tmp_path)
+        inference.load_network(tmp_path)
     small = film_cache.prepare(paths, tmp_path, size=32)
     with pytest.raises(InputError, match="the model takes films of 64 px"):
-        inference.score_films(inference.load(finished[1]), small, splits["validation"])
+        inference.score_films(inference.load_network(finished[1]), small, splits["validation"])
 
 
 def test_one_film_gives_a_report_that_says_what_it_is_worth(finished, drawn):

@@ -41,7 +41,7 @@ def lungs(film):
 def real():
     """The real records and boxes."""
     try:
-        frame, _ = nih.read(small_files.path_of("records"))
+        frame, _ = nih.read_records(small_files.path_of("records"))
         return frame, nih.read_boxes(small_files.path_of("boxes"))
     except InputError as error:
         pytest.skip(f"the real records cannot be had: {error}")
@@ -49,7 +49,7 @@ def real():
 
 @pytest.fixture(scope="module")
 def by_patient(real):
-    return splits.make(real[0], "patient", seed=42)
+    return splits.make_split(real[0], "patient", seed=42)
 
 
 # --- choosing ------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_each_finding_has_positives_in_each_split_of_the_demo_sample(real, by_pa
 @pytest.mark.parametrize("kind", ["official", "original"])
 def test_the_demo_sample_covers_the_findings_of_other_splits_too(real, kind):
     frame, boxes = real
-    split = splits.make(frame, kind, seed=42)
+    split = splits.make_split(frame, kind, seed=42)
     films = phantoms.choose(frame, split, boxes, films=1500, seed=42)
     sample = frame[frame["film"].isin(films)]
     positives = sample[list(FINDINGS)].groupby(split[sample.index]).sum()

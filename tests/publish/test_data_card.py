@@ -25,7 +25,7 @@ def test_the_data_card_in_docs_is_what_the_code_writes(
 @pytest.mark.parametrize("kinds", [["patient"], ["patient", "official"], ["patient", "original"]])
 def test_the_card_leaves_out_what_the_records_do_not_allow(kinds):
     frame = people([1] * 50 + [12] * 3)
-    made, _ = splits.every(frame, min_combination=0)
+    made, _ = splits.make_splits(frame, min_combination=0)
     made = {kind: made[kind] for kind in kinds}
     card = data_card.compose(frame, made, controls.by_split(frame, made), min_combination=0)
     assert "86 frontal chest films of 53 patients" in card

@@ -71,7 +71,7 @@ def test_records_that_allow_no_split_by_film_say_nothing_about_it(known, real_sp
 
 def test_every_slide_says_what_it_is_not_for_and_every_score_where_it_comes_from(known):
     found = results.of_folder(REAL)
-    patients = f"{int(found.mean(found.best()['run'])['patients'])} patients"
+    patients = f"{int(found.mean(found.best().name)['patients'])} patients"
     page = deck.build(found, known, script="")
     sections = re.findall(r'<section class="slide" id="(\w+)".*?</section>', page, re.S)
     assert sections == ORDER

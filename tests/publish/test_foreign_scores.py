@@ -220,7 +220,7 @@ def test_no_table_of_a_model_overwrites_one_of_another(study, tmp_path):
 
 
 def test_a_failure_while_writing_leaves_no_half_an_evaluation(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(foreign_scores.report, "write", lambda *_: 1 / 0)
+    monkeypatch.setattr(foreign_scores.model_card, "write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         evaluate(study, study[2], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"someones.csv"}

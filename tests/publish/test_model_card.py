@@ -25,7 +25,7 @@ def tables():
     cohort = judge.Cohort(
         test=records[:300], validation=records[300:450], train=records[450:].copy()
     )
-    return judge.tables("net", scores.drop(columns="Mass"), cohort)
+    return judge.judge_model("net", scores.drop(columns="Mass"), cohort)
 
 
 def setting(**changes):

@@ -28,7 +28,7 @@ def written(folder, content, name="records.csv"):
 
 
 def read(folder, content):
-    return nih.read(written(folder, content))
+    return nih.read_records(written(folder, content))
 
 
 def swap(old, new, count=1):
@@ -204,12 +204,12 @@ def test_every_way_a_file_is_handled_or_refused_counts_at_least_thirty():
 
 def test_missing_records_send_to_notebook_000(tmp_path):
     with pytest.raises(InputError, match="does not exist; run notebook 000"):
-        nih.read(tmp_path / "records.csv")
+        nih.read_records(tmp_path / "records.csv")
 
 
 def test_a_folder_instead_of_a_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        nih.read(tmp_path)
+        nih.read_records(tmp_path)
 
 
 def test_a_message_counts_the_lines_that_share_a_fault(tmp_path):
@@ -220,8 +220,8 @@ def test_a_message_counts_the_lines_that_share_a_fault(tmp_path):
 def test_the_subset_counts_labels_as_nih_wrote_them():
     # "Mass|Nodule" and "Nodule|Mass" are two combinations of one film each.
     frame = pd.DataFrame({"labels": ["Mass", "Mass", "Mass|Nodule", "Nodule|Mass"]})
-    assert nih.subset(frame, min_combination=2).index.tolist() == [0, 1]
-    assert nih.subset(frame, min_combination=0).index.tolist() == [0, 1, 2, 3]
+    assert nih.keep_common(frame, min_combination=2).index.tolist() == [0, 1]
+    assert nih.keep_common(frame, min_combination=0).index.tolist() == [0, 1, 2, 3]
 
 
 BOXES = (
@@ -318,17 +318,17 @@ def test_the_view_gives_some_findings_away(real_records):
 
 
 def test_the_subset_of_frequent_combinations_costs_rare_findings_most(real_records):
-    kept = nih.subset(real_records, min_combination=21)
+    kept = nih.keep_common(real_records, min_combination=21)
     assert len(kept) == 109_577
-    assert len(nih.subset(real_records, min_combination=20)) == 109_637
-    assert len(nih.subset(real_records, min_combination=0)) == 112_120
+    assert len(nih.keep_common(real_records, min_combination=20)) == 109_637
+    assert len(nih.keep_common(real_records, min_combination=0)) == 112_120
     lost = 100 * (1 - kept[list(FINDINGS)].sum() / real_records[list(FINDINGS)].sum())
     assert (round(lost["Hernia"]), round(lost["Pneumonia"])) == (42, 26)
 
 
 def test_sorting_the_findings_in_a_label_would_give_other_counts(real_records):
     in_order = real_records["labels"].map(lambda label: "|".join(sorted(label.split("|"))))
-    kept = nih.subset(real_records.assign(labels=in_order), min_combination=21)
+    kept = nih.keep_common(real_records.assign(labels=in_order), min_combination=21)
     assert (in_order.nunique(), len(kept)) == (801, 109_607)
 
 
@@ -341,7 +341,7 @@ def test_a_2017_style_copy_of_the_real_records_reads_the_same(records_path, real
     rows[10][4] = "411Y"
     text = "\n".join([f"{header},", *(",".join([*row, ""]) for row in rows)])
     path = written(tmp_path, gzip.compress(text.encode(), 1), "Data_Entry_2017.csv.gz")
-    frame, cleaning = nih.read(path)
+    frame, cleaning = nih.read_records(path)
     assert cleaning.set_index("rule")["films"].to_dict() == {
         "films read": 112_120,
         "empty columns at the end left out": 112_120,

@@ -56,7 +56,7 @@ def test_both_forms_hold_the_same_readings(tmp_path, zipped):
     one.mkdir(), three.mkdir()
     joined(one, table())
     as_distributed(three, table(), zipped=zipped)
-    first, second = rsna.read(one), rsna.read(three)
+    first, second = rsna.read_readings(one), rsna.read_readings(three)
     pd.testing.assert_frame_equal(first.films, second.films)
     pd.testing.assert_frame_equal(first.boxes, second.boxes)
     assert first.films["reading"].tolist() == ["Normal", "Lung Opacity", rsna.READINGS[2]]
@@ -67,7 +67,7 @@ def test_both_forms_hold_the_same_readings(tmp_path, zipped):
 def test_a_missing_file_is_named_in_one_sentence_and_nothing_is_read(tmp_path, lacking):
     as_distributed(tmp_path, table())
     (tmp_path / lacking).unlink()
-    readings = rsna.read(tmp_path)
+    readings = rsna.read_readings(tmp_path)
     assert lacking in readings.missing and readings.missing.count(".") <= 4
     assert readings.films.empty and readings.boxes.empty
     assert localisation.opacity_cases(readings, people([1])) == []
@@ -96,7 +96,7 @@ def changed(row, column, value):
 def test_faults_are_named_with_their_line(tmp_path, frame, words):
     joined(tmp_path, frame)
     with pytest.raises(InputError, match=words) as refusal:
-        rsna.read(tmp_path)
+        rsna.read_readings(tmp_path)
     assert "\n" not in str(refusal.value)
 
 
@@ -105,17 +105,17 @@ def test_faults_between_the_files_are_named(tmp_path):
     names = json.loads((tmp_path / rsna.NAMES).read_text())
     (tmp_path / rsna.NAMES).write_text(json.dumps(names[1:]))
     with pytest.raises(InputError, match=r"does not know id-0, which .*\(1 such rows\)"):
-        rsna.read(tmp_path)
+        rsna.read_readings(tmp_path)
     names[1]["img_id"] = names[0]["img_id"]
     (tmp_path / rsna.NAMES).write_text(json.dumps(names))
     with pytest.raises(InputError, match="to two films of the challenge"):
-        rsna.read(tmp_path)
+        rsna.read_readings(tmp_path)
     (tmp_path / rsna.NAMES).write_text("{")
     with pytest.raises(InputError, match="not RSNA's list of names"):
-        rsna.read(tmp_path)
+        rsna.read_readings(tmp_path)
     (tmp_path / rsna.BOXES[0]).write_bytes(b"PK cut")
     with pytest.raises(InputError, match="ZIP file"):
-        rsna.read(tmp_path)
+        rsna.read_readings(tmp_path)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_boxes_become_cases_that_the_highest_of_four_scores_is_asked_for(read_an
 
 
 def test_radiologists_call_five_of_eight_unlabelled_films_normal(shared, real_records):
-    readings = rsna.read(shared / "nih")
+    readings = rsna.read_readings(shared / "nih")
     assert (len(readings.films), len(readings.boxes)) == (25_872, 9_045)
     shares = radiologists.readings_by_label(readings, real_records).set_index("label")
     assert shares.loc[NO_FINDING, "films"] == 6_565

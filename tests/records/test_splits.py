@@ -24,7 +24,7 @@ structures = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 def test_any_patients_give_exact_sizes_or_a_clear_error_and_never_a_shared_patient(films, seed):
     frame = people(films)
     try:
-        split = splits.make(frame, "patient", min_combination=0, seed=seed)
+        split = splits.make_split(frame, "patient", min_combination=0, seed=seed)
     except InputError as error:
         assert "too few" in str(error) or "no choice of whole patients" in str(error)
         return
@@ -44,7 +44,7 @@ def test_an_error_means_that_no_division_of_the_patients_exists(films, seed):
         for parts in itertools.product(range(3), repeat=len(films))
     )
     try:
-        splits.make(frame, "patient", min_combination=0, seed=seed)
+        splits.make_split(frame, "patient", min_combination=0, seed=seed)
         made = True
     except InputError:
         made = False
@@ -58,7 +58,7 @@ def test_many_seeds_and_structures_keep_patients_apart():
         patients = random.integers(3, 400)
         frame = people(random.geometric(random.uniform(0.1, 0.9), patients), seed=seed)
         try:
-            split = splits.make(frame, "patient", min_combination=0, seed=seed)
+            split = splits.make_split(frame, "patient", min_combination=0, seed=seed)
         except InputError:
             continue
         assert split.value_counts().to_dict() == splits.proportional_sizes(len(frame))
@@ -68,7 +68,7 @@ def test_many_seeds_and_structures_keep_patients_apart():
 @pytest.mark.soak
 def test_every_seed_balances_the_real_records(real_records):
     for seed in range(50):
-        split = splits.make(real_records, "patient", seed=seed)
+        split = splits.make_split(real_records, "patient", seed=seed)
         table = split_checks.balance(real_records, split)
         # Films and patients of a finding compete: four seeds in a hundred miss by up to 13.
         assert table["deviation"].abs().max() < 15, f"seed {seed}"
@@ -76,18 +76,18 @@ def test_every_seed_balances_the_real_records(real_records):
 
 def test_two_patients_are_too_few_for_three_splits():
     with pytest.raises(InputError, match="2 patients with 10 films are too few"):
-        splits.make(people([5, 5]), "patient", min_combination=0)
+        splits.make_split(people([5, 5]), "patient", min_combination=0)
 
 
 def test_patients_with_too_many_films_each_are_refused():
     # 20 films are cut into 10, 6 and 4; patients with five each cannot add up to 6.
     with pytest.raises(InputError, match=r"exactly 10 films for train, 6 .* 4 films for test"):
-        splits.make(people([5, 5, 5, 5]), "patient", min_combination=0)
+        splits.make_split(people([5, 5, 5, 5]), "patient", min_combination=0)
 
 
 def test_one_division_is_found_where_only_one_exists():
     # 49 : 30 : 21 of 100 films.
-    split = splits.make(people([49, 30, 21]), "patient", min_combination=0)
+    split = splits.make_split(people([49, 30, 21]), "patient", min_combination=0)
     assert split.value_counts().to_dict() == {"train": 49, "validation": 30, "test": 21}
 
 
@@ -100,35 +100,37 @@ def test_sizes_keep_the_originals_proportions():
 def test_the_split_depends_on_the_seed_and_on_nothing_else():
     frame = people([1] * 60 + [2] * 30 + [7] * 5)
     first, again, other = (
-        splits.make(frame, "patient", min_combination=0, seed=seed) for seed in (1, 1, 2)
+        splits.make_split(frame, "patient", min_combination=0, seed=seed) for seed in (1, 1, 2)
     )
     assert first.equals(again) and not first.equals(other)
-    mixed = splits.make(frame.sample(frac=1, random_state=3), "patient", min_combination=0, seed=1)
+    mixed = splits.make_split(
+        frame.sample(frac=1, random_state=3), "patient", min_combination=0, seed=1
+    )
     assert mixed.sort_index().equals(first)
 
 
 def test_films_of_rare_combinations_take_no_part():
     frame = people([1] * 200)
     frame.loc[[5, 9], "labels"] = "Edema|Hernia"
-    split = splits.make(frame, "patient", min_combination=3)
+    split = splits.make_split(frame, "patient", min_combination=3)
     assert len(split) == 198 and not split.index.isin([5, 9]).any()
 
 
 def test_no_combination_frequent_enough_is_refused():
     with pytest.raises(InputError, match="CXR_MIN_COMBINATION=0"):
-        splits.make(people([1] * 10), "patient", min_combination=21)
+        splits.make_split(people([1] * 10), "patient", min_combination=21)
 
 
 def test_missing_ages_are_no_obstacle():
     frame = people([1] * 100)
     frame["age"] = pd.array([pd.NA] * 100, dtype="Int16")
-    assert len(splits.make(frame, "patient", min_combination=0)) == 100
+    assert len(splits.make_split(frame, "patient", min_combination=0)) == 100
 
 
 def test_the_arguments_stay_untouched():
     frame = people([1] * 50 + [3] * 5)
     before = frame.copy()
-    splits.make(frame, "patient", min_combination=0)
+    splits.make_split(frame, "patient", min_combination=0)
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -225,14 +227,14 @@ def test_the_official_test_list_is_another_population(real_records, real_splits)
 def test_records_without_official_test_patients_have_no_official_split():
     # Patients 1 and 2 are in NIH's training list, 3 is in the test list.
     with pytest.raises(InputError, match="none of the records' patients are on it"):
-        splits.make(people([4, 4]), "official")
+        splits.make_split(people([4, 4]), "official")
     with pytest.raises(InputError, match="all of the records' patients are on it"):
-        splits.make(people([4], first=3), "official")
+        splits.make_split(people([4], first=3), "official")
 
 
 def test_the_official_split_leaves_no_film_out():
     frame = people([1] * 40)
-    split = splits.make(frame, "official", min_combination=10_000)
+    split = splits.make_split(frame, "official", min_combination=10_000)
     assert len(split) == 40
     tested = frame["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
     assert ((split == "test") == tested).all()
@@ -256,7 +258,7 @@ def test_the_real_original_split_is_the_originals_row_for_row(real_records, real
 
 def test_the_original_split_follows_the_film_names_not_the_rows(real_records, real_splits):
     mixed = real_records.sample(frac=1, random_state=1)
-    split = splits.make(mixed, "original")
+    split = splits.make_split(mixed, "original")
     assert split.sort_index().equals(real_splits["original"])
 
 
@@ -265,7 +267,7 @@ def test_the_original_split_is_two_cuts_of_thirty_percent():
     rest, validation = train_test_split(
         frame.index, test_size=0.3, random_state=42, stratify=frame["labels"]
     )
-    split = splits.make(frame, "original", min_combination=0)
+    split = splits.make_split(frame, "original", min_combination=0)
     assert sorted(split.index[split == "validation"]) == sorted(validation)
     assert (split.loc[rest] != "validation").all()
 
@@ -277,7 +279,7 @@ def test_the_real_original_split_leaks(real_records, real_splits):
 
 def test_records_too_small_to_stratify_have_no_original_split():
     with pytest.raises(InputError, match="CXR_MIN_COMBINATION"):
-        splits.make(people([1] * 6), "original", min_combination=0)
+        splits.make_split(people([1] * 6), "original", min_combination=0)
 
 
 # ---- community ----
@@ -299,7 +301,7 @@ def community(tmp_path, monkeypatch):
 
 def test_the_community_split_comes_from_its_lists(community):
     frame, folder = community
-    split = splits.make(frame, "community", lists=folder)
+    split = splits.make_split(frame, "community", lists=folder)
     assert split.tolist() == ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
     assert split.index.tolist() == list(range(10))
 
@@ -310,14 +312,14 @@ def test_the_lists_may_have_the_names_that_circulate(community, ending):
     text = (folder / "val_list.txt").read_text().replace(" 0 0 0 1", ",0,1")
     (folder / "val_list.txt").unlink()
     (folder / f"valid{ending}").write_text("Image Index,a,b\nimages/" + text.lstrip())
-    assert (splits.make(frame, "community", lists=folder) == "validation").sum() == 2
+    assert (splits.make_split(frame, "community", lists=folder) == "validation").sum() == 2
 
 
 def test_the_community_split_needs_its_lists(tmp_path):
     with pytest.raises(InputError, match="set CXR_SPLIT_LISTS"):
-        splits.make(people([1] * 5), "community")
+        splits.make_split(people([1] * 5), "community")
     with pytest.raises(InputError, match=r"no list for train; looked for train\.txt"):
-        splits.make(people([1] * 5), "community", lists=tmp_path)
+        splits.make_split(people([1] * 5), "community", lists=tmp_path)
 
 
 def test_lists_of_another_split_are_refused(community):
@@ -325,7 +327,7 @@ def test_lists_of_another_split_are_refused(community):
     text = (folder / "test_list.txt").read_text()
     (folder / "test_list.txt").write_text(text.splitlines()[0])
     with pytest.raises(InputError, match="they hold 6 for train, 2 for validation, 1 for test"):
-        splits.make(frame, "community", lists=folder)
+        splits.make_split(frame, "community", lists=folder)
 
 
 def test_a_film_in_two_lists_is_refused(community):
@@ -333,20 +335,20 @@ def test_a_film_in_two_lists_is_refused(community):
     text = (folder / "val_list.txt").read_text()
     (folder / "test_list.txt").write_text(text)
     with pytest.raises(InputError, match=r"00000007_000.png more than once"):
-        splits.make(frame, "community", lists=folder)
+        splits.make_split(frame, "community", lists=folder)
 
 
 def test_lists_of_films_that_the_records_lack_are_refused(community):
     frame, folder = community
     with pytest.raises(InputError, match=r"2 films of the lists in .* not in the records"):
-        splits.make(frame[2:], "community", lists=folder)
+        splits.make_split(frame[2:], "community", lists=folder)
 
 
 def test_lists_that_share_a_patient_are_refused(community):
     frame, folder = community
     frame.loc[[0, 9], "patient_id"] = 1
     with pytest.raises(InputError, match="share 1 patients"):
-        splits.make(frame, "community", lists=folder)
+        splits.make_split(frame, "community", lists=folder)
 
 
 def test_the_real_sizes_of_the_community_split_make_up_the_whole_data_set():
@@ -359,18 +361,18 @@ def test_the_real_sizes_of_the_community_split_make_up_the_whole_data_set():
 
 def test_an_unknown_kind_is_refused_with_those_that_exist():
     with pytest.raises(InputError, match="known are patient, official, original, community"):
-        splits.make(people([1] * 5), "random")
+        splits.make_split(people([1] * 5), "random")
 
 
 def test_every_kind_is_made_or_its_obstacle_named():
-    made, refused = splits.every(people([1] * 60), min_combination=0)
+    made, refused = splits.make_splits(people([1] * 60), min_combination=0)
     assert list(made) == ["patient", "official", "original"]
     assert list(refused) == ["community"] and "CXR_SPLIT_LISTS" in refused["community"]
 
 
 def test_the_wanted_kind_may_not_be_missing():
     with pytest.raises(InputError, match="CXR_SPLIT_LISTS"):
-        splits.every(people([1] * 60), min_combination=0, wanted="community")
+        splits.make_splits(people([1] * 60), min_combination=0, wanted="community")
 
 
 def test_leakage_counts_the_films_of_known_patients():
@@ -407,16 +409,16 @@ def saved(tmp_path):
     frame = people([1] * 60 + [4] * 10)
     path = tmp_path / "records.csv"
     path.write_text("records")
-    wanted = split_files.settings(path, "patient", min_combination=0, seed=1)
-    split = splits.make(frame, "patient", min_combination=0, seed=1)
+    wanted = split_files.split_settings(path, "patient", min_combination=0, seed=1)
+    split = splits.make_split(frame, "patient", min_combination=0, seed=1)
     folder = tmp_path / "subset"
-    split_files.save(frame, split, folder, settings=wanted)
+    split_files.save_split(frame, split, folder, settings=wanted)
     return frame, split, folder, wanted
 
 
 def test_a_saved_split_comes_back_the_same(saved):
     frame, split, folder, wanted = saved
-    parts, info = split_files.load(folder, settings=wanted)
+    parts, info = split_files.load_split(folder, settings=wanted)
     for name, part in parts.items():
         expected = frame.loc[split.index[split == name]].reset_index(drop=True)
         pd.testing.assert_frame_equal(part, expected)
@@ -431,16 +433,17 @@ def test_a_missing_age_comes_back_missing(tmp_path):
     frame = people([1] * 30)
     frame.loc[3, "age"] = pd.NA
     split = pd.Series(["train", "validation", "test"] * 10)
-    split_files.save(frame, split, tmp_path, settings={})
+    split_files.save_split(frame, split, tmp_path, settings={})
     assert (
-        split_files.load(tmp_path)[0]["train"]["age"].isna().tolist() == [False, True] + [False] * 8
+        split_files.load_split(tmp_path)[0]["train"]["age"].isna().tolist()
+        == [False, True] + [False] * 8
     )
 
 
 def test_the_same_split_is_not_written_twice(saved):
     frame, split, folder, wanted = saved
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert split_files.save(frame, split, folder, settings=wanted)
+    assert split_files.save_split(frame, split, folder, settings=wanted)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -448,8 +451,8 @@ def test_a_split_made_with_other_settings_is_refused_and_kept(saved):
     frame, split, folder, wanted = saved
     before = (folder / "split.json").read_text()
     for use in (
-        lambda other: split_files.load(folder, settings=other),
-        lambda other: split_files.save(frame, split, folder, settings=other),
+        lambda other: split_files.load_split(folder, settings=other),
+        lambda other: split_files.save_split(frame, split, folder, settings=other),
     ):
         with pytest.raises(InputError, match="seed was 1, is now 2"):
             use(wanted | {"seed": 2})
@@ -462,7 +465,7 @@ def test_a_split_that_comes_out_differently_is_refused(saved):
     frame, split, folder, wanted = saved
     other = split.replace({"train": "test", "test": "train"})
     with pytest.raises(InputError, match="made with other settings"):
-        split_files.save(frame, other, folder, settings=wanted)
+        split_files.save_split(frame, other, folder, settings=wanted)
 
 
 @pytest.mark.parametrize("damage", ["edited", "deleted"])
@@ -472,38 +475,44 @@ def test_a_changed_subset_is_refused_and_mended_by_running_again(saved, damage):
     content = path.read_text()
     path.unlink() if damage == "deleted" else path.write_text(content.replace(",M,", ",F,"))
     with pytest.raises(InputError, match=r"test\.csv in .* changed or vanished .* run 100 again"):
-        split_files.load(folder, settings=wanted)
-    assert not split_files.save(frame, split, folder, settings=wanted)
+        split_files.load_split(folder, settings=wanted)
+    assert not split_files.save_split(frame, split, folder, settings=wanted)
     assert path.read_text() == content
 
 
 def test_a_stage_before_100_is_sent_there(tmp_path):
     with pytest.raises(InputError, match="run notebook 100 first"):
-        split_files.load(tmp_path / "subset")
+        split_files.load_split(tmp_path / "subset")
 
 
 def test_an_interrupted_save_counts_as_no_split(saved):
     _, _, folder, wanted = saved
     (folder / "split.json").unlink()
     with pytest.raises(InputError, match="run notebook 100 first"):
-        split_files.load(folder, settings=wanted)
+        split_files.load_split(folder, settings=wanted)
 
 
 def test_a_foreign_split_json_is_refused(saved):
     _, _, folder, wanted = saved
     (folder / "split.json").write_text(json.dumps({"name": "another project's"}))
     with pytest.raises(InputError, match="other settings"):
-        split_files.load(folder, settings=wanted)
+        split_files.load_split(folder, settings=wanted)
 
 
 def test_settings_need_records_and_leave_out_what_makes_no_difference(tmp_path):
     path = tmp_path / "records.csv"
     with pytest.raises(InputError, match="run notebook 000"):
-        split_files.settings(path, "patient", min_combination=21, seed=1)
+        split_files.split_settings(path, "patient", min_combination=21, seed=1)
     path.write_text("")
-    official = [split_files.settings(path, "official", min_combination=m, seed=1) for m in (0, 21)]
+    official = [
+        split_files.split_settings(path, "official", min_combination=m, seed=1) for m in (0, 21)
+    ]
     assert official[0] == official[1]
-    original = [split_files.settings(path, "original", min_combination=21, seed=s) for s in (1, 2)]
+    original = [
+        split_files.split_settings(path, "original", min_combination=21, seed=s) for s in (1, 2)
+    ]
     assert original[0] == original[1]
-    patient = [split_files.settings(path, "patient", min_combination=21, seed=s) for s in (1, 2)]
+    patient = [
+        split_files.split_settings(path, "patient", min_combination=21, seed=s) for s in (1, 2)
+    ]
     assert patient[0] != patient[1]

@@ -207,7 +207,7 @@ def verdict(table: pd.DataFrame) -> str:
 
     Args:
         table: the rows of `measures` "as predicted" and "recalibrated", told apart by the
-            column `scores`, as `judge.tables` returns them.
+            column `scores`, as `judge.judge_model` returns them.
     """
     parts = {when: part.set_index("finding") for when, part in table.groupby("scores")}
     if "recalibrated" not in parts:

@@ -58,7 +58,7 @@ def patient_memory(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame | No
     return scores.fillna(train[list(FINDINGS)].mean())
 
 
-def every(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def score_controls(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All controls that apply, by the name that pages show."""
     memory = patient_memory(train, test)
     return {
@@ -73,8 +73,8 @@ def by_split(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> pd.Data
     The scores are those of `controls`, made from the training films.
 
     Args:
-        records: as `nih.read` returns them.
-        by_kind: kind of split -> as `splits.make` returns it.
+        records: as `nih.read_records` returns them.
+        by_kind: kind of split -> as `splits.make_split` returns it.
 
     Returns:
         Index the 14 findings, then "Mean"; the columns "patient memory, <kind>" and "view,

@@ -35,7 +35,7 @@ class Cohort:
         train: records of the training films, for the controls that see no film; empty where
             they are unknown.
         agreed: as `nih.read_adjudicated` returns it, if there is any.
-        readings: as `rsna.read` returns them, if there are any.
+        readings: as `rsna.read_readings` returns them, if there are any.
     """
 
     test: pd.DataFrame
@@ -45,7 +45,7 @@ class Cohort:
     readings: rsna.Readings | None = None
 
 
-def tables(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd.DataFrame]:
+def judge_model(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd.DataFrame]:
     """Every table of one model's evaluation.
 
     Films of `cohort.validation` choose thresholds and the recalibration, films of
@@ -90,7 +90,7 @@ def tables(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd.Data
     youden = _youden(made.get("thresholds"))
     made["subgroups"] = subgroups.evaluate(shown, cohort.test, youden)
     if len(cohort.train):
-        blind = controls.every(cohort.train, cohort.test)
+        blind = controls.score_controls(cohort.train, cohort.test)
         ladder = {name: made["auroc"]} | {
             control: ranking.auroc_by_finding(judged.rescored(values))
             for control, values in blind.items()
@@ -103,9 +103,11 @@ def tables(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd.Data
     return made
 
 
-def every(scores: Mapping[str, pd.DataFrame], cohort: Cohort) -> dict[str, dict[str, pd.DataFrame]]:
+def judge_models(
+    scores: Mapping[str, pd.DataFrame], cohort: Cohort
+) -> dict[str, dict[str, pd.DataFrame]]:
     """The tables of several models of the same films: kind of table -> model -> frame."""
-    made = {name: tables(name, frame, cohort) for name, frame in scores.items()}
+    made = {name: judge_model(name, frame, cohort) for name, frame in scores.items()}
     kinds = dict.fromkeys(kind for by_kind in made.values() for kind in by_kind)
     return {
         kind: {name: by_kind[kind] for name, by_kind in made.items() if kind in by_kind}
@@ -127,7 +129,7 @@ def best(scores: Mapping[str, pd.DataFrame], cohort: Cohort) -> str:
 
 
 def save(folder: Path, results: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
-    """Write `<kind>_<model>.csv` for all tables, as `every` returns them."""
+    """Write `<kind>_<model>.csv` for all tables, as `judge_models` returns them."""
     for kind, by_model in results.items():
         for name, table in by_model.items():
             artifacts.write_csv(folder / f"{kind}_{name}.csv", rounded(table))

@@ -137,7 +137,7 @@ def label_noise(records: pd.DataFrame, adjudicated: pd.DataFrame) -> pd.DataFram
     """How NIH's text-mined labels fare against radiologists who saw the films.
 
     Args:
-        records: as `nih.read` returns them; films without adjudication do not count.
+        records: as `nih.read_records` returns them; films without adjudication do not count.
         adjudicated: as `nih.read_adjudicated` returns them.
 
     Returns:
@@ -168,7 +168,7 @@ def readings_by_label(readings: Readings, frame: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         readings: as `read` returns them.
-        frame: records, as `nih.read` returns them.
+        frame: records, as `nih.read_records` returns them.
 
     Returns:
         One row for "No Finding", each finding, and "any of the four opacities": label,

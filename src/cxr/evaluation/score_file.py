@@ -65,7 +65,7 @@ class ScoreFile:
     notes: tuple[str, ...]
 
 
-def read(path: Path) -> ScoreFile:
+def read_scores(path: Path) -> ScoreFile:
     """Read a file of scores: CSV, with tabs or semicolons too, or Parquet; also gzipped.
 
     Columns are found by name; case, blanks, hyphens and underscores do not matter, nor does

@@ -19,7 +19,7 @@ from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
 from cxr.fetch import catalogue, http_transfer, inventory, remote_zip, unpack
-from cxr.fetch.manifest import Manifest, locked, settings
+from cxr.fetch.manifest import Manifest, data_settings, locked
 
 _BY_CRC = {"verified": "CRC-32 of each film"}
 
@@ -32,7 +32,7 @@ _BYTES_PER_PIXEL = 0.6
 _BLOCK = 4096
 
 
-def films(
+def fetch_films(
     config: Config,
     archives: Sequence[catalogue.Archive],
     wanted: Sequence[str],
@@ -63,10 +63,10 @@ def films(
 
 
 def take_inventory(config: Config, wanted: Sequence[str]) -> pd.DataFrame:
-    """Check all films against the records; see `inventory.take`."""
+    """Check all films against the records; see `inventory.take_inventory`."""
     with locked(config.data):
-        manifest = Manifest(config.data, settings(config))
-        return inventory.take(
+        manifest = Manifest(config.data, data_settings(config))
+        return inventory.take_inventory(
             config.films,
             config.data,
             wanted,
@@ -98,14 +98,14 @@ class _Stage:
 
     def __init__(self, config: Config, archives, wanted, patience):
         self.config, self.patience = config, patience
-        self.manifest = Manifest(config.data, settings(config))
+        self.manifest = Manifest(config.data, data_settings(config))
         self.folder = config.data / "archives"
         self.stop = threading.Event()
         # A sample of real films is read out of remote archives, film by film.
         self.by_film = config.sample is not None and not config.phantoms
         self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
         # What an archive was found not to hold, or not whole, would not come a second time.
-        there = inventory.find(config.data).keys() | self.manifest.refused().keys()
+        there = inventory.find_films(config.data).keys() | self.manifest.refused().keys()
         self.missing = {archive: films - there for archive, films in self.wanted.items()}
 
     def run(self) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class Connection:
         return self.persist(attempt, lambda: 0)
 
 
-def read(url: str, *, limit: int, patience: Patience = BRIEF) -> bytes:
+def read_small(url: str, *, limit: int, patience: Patience = BRIEF) -> bytes:
     """The whole of a small file.
 
     Raises:

@@ -44,7 +44,7 @@ _COLUMNS = {
 }
 
 
-def find(folder: Path) -> dict[str, Path]:
+def find_films(folder: Path) -> dict[str, Path]:
     """All films below `folder`, flat or nested as in Kaggle's copy, by name.
 
     Raises:
@@ -72,7 +72,7 @@ def find(folder: Path) -> dict[str, Path]:
     return found
 
 
-def take(
+def take_inventory(
     folder: Path,
     data: Path,
     wanted: Collection[str],
@@ -98,7 +98,7 @@ def take(
         InputError: if the folder is missing, holds no film or none that is wanted, or holds
             phantoms among real films.
     """
-    paths = find(folder)
+    paths = find_films(folder)
     _refuse_empty(folder, paths, wanted)
     films = _examine(folder, data, paths)
     odd = films[films["phantom"] != drawn]
@@ -118,15 +118,15 @@ def available(folder: Path, data: Path, *, size: int | None = None) -> dict[str,
 
     Args:
         folder: the folder that the films are read from, flat or nested.
-        data: where `take` wrote its report.
+        data: where `take_inventory` wrote its report.
         size: side in pixels that a film must at least have.
 
     Raises:
         InputError: if there is no inventory of these films yet, or the films are smaller
             than `size`.
     """
-    report = read(folder, data)
-    paths = find(folder)
+    report = read_report(folder, data)
+    paths = find_films(folder)
     if artifacts.fingerprint(paths) != report["fingerprint"]:
         raise InputError(
             f"{folder} holds {len(paths):,} films, others than the {report['films']:,} that were "
@@ -142,7 +142,7 @@ def left_out(folder: Path, data: Path, *, size: int | None = None) -> dict[str, 
     Args:
         size: as in `available`.
     """
-    report = read(folder, data)
+    report = read_report(folder, data)
     unfit = dict(report["left_out"])
     if size is not None:
         side = report["side"]
@@ -160,8 +160,8 @@ def left_out(folder: Path, data: Path, *, size: int | None = None) -> dict[str, 
     return unfit
 
 
-def read(folder: Path, data: Path) -> dict:
-    """The report that `take` wrote about `folder`.
+def read_report(folder: Path, data: Path) -> dict:
+    """The report that `take_inventory` wrote about `folder`.
 
     Raises:
         InputError: if there is none, or it is about another folder.

@@ -11,7 +11,7 @@ from cxr.config import Config
 from cxr.errors import InputError
 
 
-def settings(config: Config) -> dict:
+def data_settings(config: Config) -> dict:
     """The settings that decide which films and records `data/` holds."""
     if config.images is not None:
         return {"films": str(config.images)} | _records(config)
@@ -37,7 +37,7 @@ class Manifest:
         """Open the manifest of `data`; it begins with its first note.
 
         Args:
-            wanted: settings of this run, see `settings`.
+            wanted: settings of this run, see `data_settings`.
 
         Raises:
             InputError: if `data` was made with other settings.

@@ -12,24 +12,24 @@ from cxr.fetch import catalogue
 from cxr.records import balancing, nih, splits
 
 
-def wanted(config: Config, frame: pd.DataFrame) -> list[str]:
+def wanted(config: Config, records: pd.DataFrame) -> list[str]:
     """Names of the films that this configuration works on, sorted.
 
     Args:
-        frame: all records, as `nih.read` gives them.
+        records: all of them, as `nih.read_records` gives them.
 
     Raises:
         InputError: if `config.sample` cannot be met.
     """
-    films = sorted(frame["film"])
+    films = sorted(records["film"])
     if config.images is not None:
         return films
     if config.phantoms:
         # Chosen for the patient-wise split whichever one is asked for, so that several can
         # be compared on the same films.
-        split = splits.make(frame, "patient", seed=config.seed)
+        split = splits.make_split(records, "patient", seed=config.seed)
         return phantoms.choose(
-            frame, split, boxes(config.data), films=number(config.sample), seed=config.seed
+            records, split, boxes(config.data), films=number(config.sample), seed=config.seed
         )
     if config.sample is None:
         first = catalogue.ARCHIVES[0].films
@@ -44,7 +44,7 @@ def wanted(config: Config, frame: pd.DataFrame) -> list[str]:
         return sorted(set(boxed["film"]) & set(films))
     if Path(config.sample).is_file():
         return listed(Path(config.sample), films)
-    return by_patient(frame, films=number(config.sample), seed=config.seed)
+    return by_patient(records, films=number(config.sample), seed=config.seed)
 
 
 def boxes(data: Path) -> pd.DataFrame:
@@ -98,11 +98,11 @@ def listed(path: Path, films: list[str], *, setting: str = "CXR_SAMPLE") -> list
     return sorted(set(names))
 
 
-def by_patient(frame: pd.DataFrame, *, films: int, seed: int) -> list[str]:
+def by_patient(records: pd.DataFrame, *, films: int, seed: int) -> list[str]:
     """Whole patients with exactly `films` films, in proportion in all that splits balance.
 
     Args:
-        frame: all records.
+        records: all of them.
         films: wanted.
 
     Returns:
@@ -111,10 +111,10 @@ def by_patient(frame: pd.DataFrame, *, films: int, seed: int) -> list[str]:
     Raises:
         InputError: if the records have fewer films, or no such choice of patients.
     """
-    if films > len(frame):
-        raise InputError(f"CXR_SAMPLE={films} asks for more films than the {len(frame):,} known.")
-    if films == len(frame):
-        return sorted(frame["film"])
+    if films > len(records):
+        raise InputError(f"CXR_SAMPLE={films} asks for more films than the {len(records):,} known.")
+    if films == len(records):
+        return sorted(records["film"])
     # A sample is one part of a split in two.
-    part = balancing.by_patient(frame, {"sample": films, "rest": len(frame) - films}, seed=seed)
-    return sorted(frame.loc[part == "sample", "film"])
+    part = balancing.by_patient(records, {"sample": films, "rest": len(records) - films}, seed=seed)
+    return sorted(records.loc[part == "sample", "film"])

@@ -16,7 +16,7 @@ from cxr.config import PROJECT, Config
 from cxr.errors import InputError
 from cxr.fetch import catalogue, http_transfer
 from cxr.fetch.catalogue import WHEEL
-from cxr.fetch.manifest import Manifest, locked, settings
+from cxr.fetch.manifest import Manifest, data_settings, locked
 from cxr.records import nih
 from cxr.records.splits import OFFICIAL_TEST_PATIENTS
 
@@ -94,7 +94,7 @@ def _kept(path: Path, source: str) -> Fetched:
     return Fetched(path, **found)
 
 
-def into_data(config: Config) -> pd.DataFrame:
+def fetch_into_data(config: Config) -> pd.DataFrame:
     """Fetch records, boxes and lists into `data/`; the first thing that a run does.
 
     Returns:
@@ -106,10 +106,10 @@ def into_data(config: Config) -> pd.DataFrame:
     """
     if config.records is not None:
         # Before anything is written: records at fault leave no trace.
-        nih.read(config.records)
+        nih.read_records(config.records)
     rows = []
     with locked(config.data):
-        manifest = Manifest(config.data, settings(config))
+        manifest = Manifest(config.data, data_settings(config))
         for name, wanted in catalogue.SMALL_FILES.items():
             file = wanted.kept_as
             path = config.data / file
@@ -163,7 +163,7 @@ def _read_mirror(mirror: str, file: str, folder: Path) -> bytes:
         with zipfile.ZipFile(_wheel(folder)) as wheel:
             content = wheel.read(f"torchxrayvision/data/{file}.gz")
             return gzip.decompress(content)
-    content = http_transfer.read(mirror, limit=64_000_000)
+    content = http_transfer.read_small(mirror, limit=64_000_000)
     return gzip.decompress(content) if mirror.endswith(".gz") else content
 
 

@@ -141,7 +141,7 @@ def ladder(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     """AUROC of every model beside what is reached without looking at a film.
 
     Args:
-        tables: model name -> its table `controls` of `judge.tables`.
+        tables: model name -> its table `controls` of `judge.judge_model`.
     """
     ways: dict[str, pd.DataFrame] = {}
     for table in tables.values():

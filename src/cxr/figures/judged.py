@@ -12,7 +12,7 @@ def judged(results: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, go.Fi
     """The figures of notebook 300 that need no film, by the name of their file.
 
     Args:
-        results: as `judge.every` returns them, and "published".
+        results: as `judge.judge_models` returns them, and "published".
     """
     auroc, names = results["auroc"], list(results["auroc"])
     drawings = {

@@ -160,7 +160,7 @@ def _painted(file: Path, heatmap: np.ndarray | None) -> str:
     """A film as a data URI, JPEG, with its heatmap blended in."""
     with Image.open(file) as film:
         side = min(_SIDE, *film.size)
-    picture = film_cache.read(file, side)
+    picture = film_cache.read_film(file, side)
     grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     if heatmap is not None:
         spread = Image.fromarray(heatmap.astype(np.float32))

@@ -44,7 +44,7 @@ def arrived(records: pd.DataFrame, films: Collection[str]) -> go.Figure:
     """Films per finding: in all the records, and among the films at hand.
 
     Args:
-        records: all of them, as `nih.read` returns them.
+        records: all of them, as `nih.read_records` returns them.
         films: names of the films that later stages can use.
     """
     targets = records[list(FINDINGS)].astype(bool)

@@ -23,7 +23,7 @@ def alone_and_combined(records: pd.DataFrame) -> go.Figure:
     """Films per finding, split into those that show it alone and with others.
 
     Args:
-        records: as `nih.read` returns them; so for all figures of this module.
+        records: as `nih.read_records` returns them; so for all figures of this module.
     """
     targets = records[list(FINDINGS)]
     # One frame, so that values and names stay together whatever the order.

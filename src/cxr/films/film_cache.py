@@ -19,7 +19,7 @@ SHARD_FILMS = 1024
 FILTER = "area average"
 
 
-def read(path: Path, size: int) -> np.ndarray:
+def read_film(path: Path, size: int) -> np.ndarray:
     """Read a film as 8-bit grey, area-averaged to a square.
 
     Args:
@@ -128,7 +128,7 @@ def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
                 bar.advance(len(members), reused=True)
                 continue
             array = np.empty((len(members), size, size), dtype=np.uint8)
-            jobs = [pool.submit(read, paths[film], size) for film in members]
+            jobs = [pool.submit(read_film, paths[film], size) for film in members]
             try:
                 for row, job in enumerate(jobs):
                     array[row] = job.result()
@@ -173,7 +173,7 @@ def _verify_pairing(store: Store, paths: Mapping[str, Path], *, samples: int = 8
     for row in rows:
         film = store.films[row]
         if not np.array_equal(
-            store.take(np.array([row]))[0, :, :, 0], read(paths[film], store.size)
+            store.take(np.array([row]))[0, :, :, 0], read_film(paths[film], store.size)
         ):
             raise InputError(
                 f"row {row} of the film cache is not the film {film}; remove the cache folder "

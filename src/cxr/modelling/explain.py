@@ -105,7 +105,7 @@ class Explainer:
         Args:
             names: films, keys of `paths`.
         """
-        pictures = read(names, paths, self.size)
+        pictures = read_films(names, paths, self.size)
         return self.heatmaps(pictures, np.full(len(pictures), FINDINGS.index(finding)))
 
     def locate(
@@ -116,7 +116,7 @@ class Explainer:
         method: str = "evidence",
     ) -> list[localisation.Prediction]:
         """Where the model sees the finding of each case: point and boxes of its heatmap."""
-        pictures = read([case.film for case in cases], paths, self.size)
+        pictures = read_films([case.film for case in cases], paths, self.size)
         columns = np.array([FINDINGS.index(case.finding) for case in cases], dtype=int)
         maps = self.heatmaps(pictures, columns, method=method)
         return [localisation.from_heatmap(heatmap) for heatmap in maps]
@@ -216,11 +216,11 @@ def randomised(model: keras.Model, *, seed: int) -> keras.Model:
     return copy
 
 
-def read(names: Sequence[str], paths: Mapping[str, Path], size: int) -> np.ndarray:
+def read_films(names: Sequence[str], paths: Mapping[str, Path], size: int) -> np.ndarray:
     """Films as uint8 (films, size, size, 1)."""
     pictures = np.empty((len(names), size, size, 1), dtype=np.uint8)
     for place, name in enumerate(names):
-        pictures[place, :, :, 0] = film_cache.read(paths[name], size)
+        pictures[place, :, :, 0] = film_cache.read_film(paths[name], size)
     return pictures
 
 
@@ -239,7 +239,7 @@ def opacities(
     `rsna.OPACITY` with the highest score is asked.
 
     Args:
-        readings: as `rsna.read` returns them.
+        readings: as `rsna.read_readings` returns them.
         records: of the films to ask, none of which a map was chosen on; needs `film` and
             `patient_id`.
         scores: of these films, film names as index.

@@ -16,7 +16,7 @@ from cxr.modelling.tensors import keras, tf
 BATCH = 256
 
 
-def load(folder: Path) -> keras.Model:
+def load_network(folder: Path) -> keras.Model:
     """Load a run's model, in Keras's safe mode: it cannot bring code along.
 
     Raises:
@@ -86,7 +86,7 @@ def score_with_run(
         frame: needs `film` and `patient_id`; every film must be in `paths`.
         cache: where film caches lie.
     """
-    network = load(folder)
+    network = load_network(folder)
     store = film_cache.prepare(
         {film: paths[film] for film in frame["film"]}, cache, size=network.input_shape[1]
     )

@@ -66,8 +66,8 @@ def report(folder: Path, film: Path) -> tuple[pd.DataFrame, str]:
     run = artifacts.read_json(Path(folder) / "config.json")
     if not run["finished"]:
         raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
-    network = inference.load(Path(folder))
-    picture = film_cache.read(Path(film), network.input_shape[1])
+    network = inference.load_network(Path(folder))
+    picture = film_cache.read_film(Path(film), network.input_shape[1])
     scores = pd.DataFrame(
         network(tf.constant(picture[None, :, :, None], tf.float32), training=False).numpy(),
         columns=list(FINDINGS),

@@ -10,7 +10,9 @@ from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
 
-def once(folder: Path, frame: pd.DataFrame, score: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+def score_once(
+    folder: Path, frame: pd.DataFrame, score: Callable[..., pd.DataFrame]
+) -> pd.DataFrame:
     """Score the test films with a run's model, or read what an earlier call saved.
 
     The test set is scored once per run: `test_scores.csv` is made with the model and the
@@ -53,10 +55,10 @@ def once(folder: Path, frame: pd.DataFrame, score: Callable[..., pd.DataFrame]) 
         artifacts.write_json(path.with_suffix(".json"), settings)
         artifacts.write_csv(path, made)
     # Read back also what was just made: the first visit then sees the same digits as others.
-    return read(path).set_index("film").loc[frame["film"]].reset_index()
+    return read_scores(path).set_index("film").loc[frame["film"]].reset_index()
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_scores(path: Path) -> pd.DataFrame:
     """Read a run's scores.
 
     Returns:
@@ -83,7 +85,7 @@ def read(path: Path) -> pd.DataFrame:
     return frame[columns]
 
 
-def pair(
+def pair_with_records(
     scores: Mapping[str, pd.DataFrame], records: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Put scores of the same films beside their records, by film name.

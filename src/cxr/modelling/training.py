@@ -143,7 +143,7 @@ def run(
     artifacts.write_json(folder / "config.json", record)
     with _explained(config):
         measured = _fit(folder, store, train, validation, settings, recipe)
-    scores = inference.score_films(inference.load(folder), store, validation)
+    scores = inference.score_films(inference.load_network(folder), store, validation)
     scores = inference.marked(scores, record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
     (folder / "checkpoint.npz").unlink(missing_ok=True)

@@ -82,7 +82,7 @@ Population-adjusted Evaluation*, Radiology 2020.
 
 
 def compose(
-    frame: pd.DataFrame,
+    records: pd.DataFrame,
     by_kind: Mapping[str, pd.Series],
     aurocs: pd.DataFrame,
     *,
@@ -93,59 +93,59 @@ def compose(
     """The data card as Markdown.
 
     Args:
-        frame: records, as `nih.read` returns them.
-        by_kind: kind of split -> as `splits.make` returns it; the kinds that the records
+        records: as `nih.read_records` returns them.
+        by_kind: kind of split -> as `splits.make_split` returns it; the kinds that the records
             allow.
         aurocs: as `controls.by_split` returns them for these splits.
-        min_combination: see `nih.subset`.
+        min_combination: see `nih.keep_common`.
         boxes, adjudicated: as their readers return them; None is said to be missing.
     """
-    films_of = frame.groupby("patient_id").size()
-    kept = nih.subset(frame, min_combination=min_combination)
+    films_of = records.groupby("patient_id").size()
+    kept = nih.keep_common(records, min_combination=min_combination)
     frequent = films_of[films_of > 10]
-    clear = frame["labels"] == NO_FINDING
-    missing = int(frame["age"].isna().sum())
+    clear = records["labels"] == NO_FINDING
+    missing = int(records["age"].isna().sum())
     return _TEMPLATE.format(
-        films=len(frame),
+        films=len(records),
         patients=len(films_of),
         singles=int((films_of == 1).sum()),
         most=films_of.max(),
-        women=100 * (frame["sex"] == "F").mean(),
-        youngest=frame["age"].min(),
-        oldest=frame["age"].max(),
-        median_age=frame["age"].median(),
+        women=100 * (records["sex"] == "F").mean(),
+        youngest=records["age"].min(),
+        oldest=records["age"].max(),
+        median_age=records["age"].median(),
         age_missing=f"{missing:,} ages are missing or impossible"
         if missing
         else "no age is missing or impossible",
         no_finding=int(clear.sum()),
         no_finding_share=100 * clear.mean(),
-        combinations=frame["labels"].nunique(),
-        ap=100 * (frame["view"] == "AP").mean(),
+        combinations=records["labels"].nunique(),
+        ap=100 * (records["view"] == "AP").mean(),
         min_combination=min_combination,
         kept=len(kept),
-        hernia_lost=_percent_lost(frame, kept, "Hernia"),
-        pneumonia_lost=_percent_lost(frame, kept, "Pneumonia"),
-        frequent_share=100 * frequent.sum() / len(frame),
+        hernia_lost=_percent_lost(records, kept, "Hernia"),
+        pneumonia_lost=_percent_lost(records, kept, "Pneumonia"),
+        frequent_share=100 * frequent.sum() / len(records),
         frequent_patients=100 * len(frequent) / len(films_of),
-        measured_biases="\n".join(_measured_biases(frame, by_kind, aurocs)),
-        findings=_findings(frame),
-        splits=_splits(frame, by_kind),
-        agreement=_agreement(frame, adjudicated),
+        measured_biases="\n".join(_measured_biases(records, by_kind, aurocs)),
+        findings=_findings(records),
+        splits=_splits(records, by_kind),
+        agreement=_agreement(records, adjudicated),
         boxes=_boxes(boxes),
     )
 
 
-def _percent_lost(frame: pd.DataFrame, kept: pd.DataFrame, finding: str) -> float:
-    films = frame[finding].sum()
+def _percent_lost(records: pd.DataFrame, kept: pd.DataFrame, finding: str) -> float:
+    films = records[finding].sum()
     return 100 * (1 - kept[finding].sum() / films) if films else 0.0
 
 
 def _measured_biases(
-    frame: pd.DataFrame, by_kind: Mapping[str, pd.Series], aurocs: pd.DataFrame
+    records: pd.DataFrame, by_kind: Mapping[str, pd.Series], aurocs: pd.DataFrame
 ) -> list[str]:
     """One item for each bias that the splits at hand let one measure."""
-    clear, ap = frame["labels"] == NO_FINDING, frame["view"] == "AP"
-    share = {f: 100 * ap[frame[f] == 1].mean() for f in ("Edema", "Hernia")}
+    clear, ap = records["labels"] == NO_FINDING, records["view"] == "AP"
+    share = {f: 100 * ap[records[f] == 1].mean() for f in ("Edema", "Hernia")}
     items = [
         f"- **The view gives findings away.** {share['Edema']:.0f} % of the Edema films are in AP "
         f"view, but only\n  {share['Hernia']:.0f} % of the Hernia films."
@@ -155,10 +155,10 @@ def _measured_biases(
         ratio, no_finding, in_ap, pneumothorax = (
             (measure(tested), measure(~tested))
             for measure in (
-                lambda films: films.sum() / frame.loc[films, "patient_id"].nunique(),
+                lambda films: films.sum() / records.loc[films, "patient_id"].nunique(),
                 lambda films: 100 * clear[films].mean(),
                 lambda films: 100 * ap[films].mean(),
-                lambda films: 100 * frame.loc[films, "Pneumothorax"].mean(),
+                lambda films: 100 * records.loc[films, "Pneumothorax"].mean(),
             )
         )
         items[0] += (
@@ -181,24 +181,24 @@ def _measured_biases(
     return items
 
 
-def _findings(frame: pd.DataFrame) -> str:
-    alone = frame[list(FINDINGS)].sum(axis=1) == 1
+def _findings(records: pd.DataFrame) -> str:
+    alone = records[list(FINDINGS)].sum(axis=1) == 1
     rows = []
     for finding in FINDINGS:
-        with_it = frame[frame[finding] == 1]
+        with_it = records[records[finding] == 1]
         rows.append(
-            f"| {label(finding)} | {len(with_it):,} | {100 * len(with_it) / len(frame):.1f} "
+            f"| {label(finding)} | {len(with_it):,} | {100 * len(with_it) / len(records):.1f} "
             f"| {100 * alone[with_it.index].mean():.0f} | {with_it['patient_id'].nunique():,} "
             f"| {100 * (with_it['view'] == 'AP').mean():.0f} | {with_it['age'].median():.0f} |"
         )
     return "\n".join(rows)
 
 
-def _splits(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
-    clear = frame["labels"] == NO_FINDING
+def _splits(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
+    clear = records["labels"] == NO_FINDING
     rows = []
     for kind, split in by_kind.items():
-        for part in split_checks.leakage(frame, split).itertuples():
+        for part in split_checks.leakage(records, split).itertuples():
             share = 100 * clear[split.index[split == part.split]].mean()
             rows.append(
                 f"| {kind} | {part.split} | {part.films:,} | {part.patients:,} "
@@ -208,14 +208,14 @@ def _splits(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
     return "\n".join(rows)
 
 
-def _agreement(frame: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
+def _agreement(records: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
     if adjudicated is None:
         return "\nThe radiologists' labels were not at hand.\n"
-    official = frame["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
+    official = records["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
     rows = [
         f"| {row.label} | {group} | {row.films:,} | {row.labelled:,} | {row.present:,} "
         f"| {_percent(row.mined_ppv)} | {_percent(row.mined_sensitivity)} |"
-        for group, films in (("all", frame), ("in the official test list", frame[official]))
+        for group, films in (("all", records), ("in the official test list", records[official]))
         for row in radiologists.label_noise(films, adjudicated).itertuples()
     ]
     return (

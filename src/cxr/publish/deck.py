@@ -15,7 +15,7 @@ from cxr.figures.positives import positives
 from cxr.figures.style import FINDING_COLOURS
 from cxr.findings import FINDINGS, NO_FINDING, label
 from cxr.publish import slides
-from cxr.publish.results import Results, kind, origin
+from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import nih, split_checks, splits
 from cxr.wording import percent, spelled, with_interval
@@ -50,34 +50,36 @@ class Facts:
     memory: float | None
 
 
-def facts(frame: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
+def facts(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
     """Compute what the deck says about data and leakage.
 
     Args:
-        frame: all records, as `nih.read` returns them.
-        by_kind: as `splits.every` returns it.
+        records: all of them, as `nih.read_records` returns them.
+        by_kind: as `splits.make_splits` returns it.
     """
     names, memory = list(FINDINGS), None
     if "original" in by_kind:
         split = by_kind["original"]
-        train, test = (frame.loc[split.index[split == part]] for part in ("train", "test"))
+        train, test = (records.loc[split.index[split == part]] for part in ("train", "test"))
         remembered = controls.patient_memory(train, test)
         if remembered is not None:
             memory = ranking.Judged.of(test, remembered).auroc.mean().value[0]
     return Facts(
-        films=len(frame),
-        patients=frame["patient_id"].nunique(),
-        unlabelled=int((frame["labels"] == NO_FINDING).sum()),
-        positives=frame[names].sum(),
-        leakage={kind: split_checks.leakage(frame, split) for kind, split in by_kind.items()},
+        films=len(records),
+        patients=records["patient_id"].nunique(),
+        unlabelled=int((records["labels"] == NO_FINDING).sum()),
+        positives=records[names].sum(),
+        leakage={kind: split_checks.leakage(records, split) for kind, split in by_kind.items()},
         memory=memory,
     )
 
 
 def read_facts(path: Path, *, min_combination: int = 21, seed: int = 42) -> Facts:
-    """The facts of a records CSV, NIH's or the user's own; arguments as for `splits.make`."""
-    frame, _ = nih.read(path)
-    return facts(frame, splits.every(frame, min_combination=min_combination, seed=seed)[0])
+    """The facts of a records CSV, NIH's or the user's own; arguments as for `splits.make_split`."""
+    records, _ = nih.read_records(path)
+    return facts(
+        records, splits.make_splits(records, min_combination=min_combination, seed=seed)[0]
+    )
 
 
 def build(
@@ -194,8 +196,8 @@ def _title(results: Results) -> Slide:
     named = results.named()
     rows = []
     for run in results.runs:
-        value, _, bounds = with_interval(results.mean(run["run"])).partition(" ")
-        rows.append(f"<li><b>{value}</b>{bounds}<br>{html.escape(named[run['run']])}</li>")
+        value, _, bounds = with_interval(results.mean(run.name)).partition(" ")
+        rows.append(f"<li><b>{value}</b>{bounds}<br>{html.escape(named[run.name])}</li>")
     drawn = (
         '<p class="warning"><strong>The films are phantoms</strong>, synthetic drawings: no '
         "score here says anything about real films or patients.</p>"
@@ -239,7 +241,7 @@ def _problem() -> Slide:
 
 
 def _data(results: Results, known: Facts) -> Slide:
-    table = results.needed("auroc", results.best()["run"]).set_index("finding")
+    table = results.needed("auroc", results.best().name).set_index("finding")
     tested = table["positives"].drop("Mean").astype(int)
     rarest, commonest = known.positives.idxmin(), known.positives.idxmax()
     return Slide(
@@ -288,23 +290,23 @@ def _leakage(known: Facts) -> Slide:
 def _models(results: Results) -> Slide:
     named = results.named()
     facts_of = {
-        "what it is": lambda run: kind(run.get("model", named[run["run"]])),
-        "trained from": lambda run: origin(run.get("weights")),
-        "parameters": lambda run: _count(run.get("parameters")),
-        "films seen at": lambda run: f"{run['image_size']} px" if "image_size" in run else None,
-        "training films": lambda run: _count(run.get("train_films")),
-        "of patients": lambda run: _count(run.get("train_patients")),
+        "what it is": lambda run: kind(run.model or named[run.name]),
+        "trained from": lambda run: origin(run.weights),
+        "parameters": lambda run: _count(run.parameters),
+        "films seen at": lambda run: f"{run.image_size} px" if run.image_size else None,
+        "training films": lambda run: _count(run.train_films),
+        "of patients": lambda run: _count(run.train_patients),
         "best epoch": lambda run: (
-            f"{run['best_epoch']} of {run['epochs_done']}" if "best_epoch" in run else None
+            f"{run.best_epoch} of {run.epochs_done}" if run.best_epoch else None
         ),
-        "time": lambda run: _duration(run.get("train_seconds")),
+        "time": lambda run: _duration(run.train_seconds),
         "validation AUROC": lambda run: (
-            f"{run['validation_auroc']:.3f}" if run.get("validation_auroc") else None
+            f"{run.validation_auroc:.3f}" if run.validation_auroc else None
         ),
     }
     rows = {what: [describe(run) for run in results.runs] for what, describe in facts_of.items()}
     known = {what: cells for what, cells in rows.items() if any(cells)}
-    header = "".join(f'<th scope="col">{html.escape(named[r["run"]])}</th>' for r in results.runs)
+    header = "".join(f'<th scope="col">{html.escape(named[r.name])}</th>' for r in results.runs)
     body = "".join(
         f'<tr><th scope="row">{what}</th>'
         + "".join(f"<td>{html.escape(cell or 'not stated')}</td>" for cell in cells)
@@ -326,11 +328,11 @@ def _models(results: Results) -> Slide:
     )
 
 
-def _ranking(results: Results, best: Mapping) -> Slide:
-    name = results.named()[best["run"]]
-    table = results.needed("auroc", best["run"]).set_index("finding").drop("Mean")
+def _ranking(results: Results, best: Run) -> Slide:
+    name = results.named()[best.name]
+    table = results.needed("auroc", best.name).set_index("finding").drop("Mean")
     certain = table[table["low"].notna()]
-    lead = f"{name} reaches a mean AUROC of {with_interval(results.mean(best['run']))}."
+    lead = f"{name} reaches a mean AUROC of {with_interval(results.mean(best.name))}."
     if len(certain):
         first, last = certain["auroc"].idxmax(), certain["auroc"].idxmin()
         lead += (
@@ -354,7 +356,7 @@ def _ranking(results: Results, best: Mapping) -> Slide:
     )
 
 
-def _paired(results: Results, best: Mapping) -> str:
+def _paired(results: Results, best: Run) -> str:
     """How far the best run is ahead on the same resampled patients, where that was asked."""
     path = results.folder / "comparison.csv"
     if not path.exists():
@@ -363,21 +365,21 @@ def _paired(results: Results, best: Mapping) -> str:
     rows = table[(table["finding"] == "Mean") & table["difference"].notna()]
     named, said = results.named(), []
     for row in rows.itertuples():
-        if best["run"] in (row.model, row.other):
-            other = row.other if row.model == best["run"] else row.model
+        if best.name in (row.model, row.other):
+            other = row.other if row.model == best.name else row.model
             ahead, low, high = row.difference, row.low, row.high
-            if row.other == best["run"]:
+            if row.other == best.name:
                 ahead, low, high = -ahead, -high, -low
             said.append(f"{named.get(other, other)}: {spelled(ahead, low, high, '+.3f')}")
     return f" On the same patients, ahead of {'; '.join(said)}." if said else ""
 
 
-def _curves(results: Results, best: Mapping) -> Slide:
+def _curves(results: Results, best: Run) -> Slide:
     curves = results.tables("roc")
     if not curves:
         return _absent("roc", "ROC curves", "No ROC curves were kept with these results.")
     auroc = {name: table for name, table in results.tables("auroc").items() if name in curves}
-    widths = results.needed("auroc", best["run"]).set_index("finding").drop("Mean")
+    widths = results.needed("auroc", best.name).set_index("finding").drop("Mean")
     steps = widths["positives"].astype(int)
     figure = figures.roc_grid(curves, auroc)
     # On a low slide the numbers of an axis would stand in the next row's titles.
@@ -395,20 +397,20 @@ def _curves(results: Results, best: Mapping) -> Slide:
     )
 
 
-def _controls(results: Results, best: Mapping) -> Slide:
-    table = results.table("controls", best["run"])
+def _controls(results: Results, best: Run) -> Slide:
+    table = results.table("controls", best.name)
     title = "What does the image add?"
     if table is None:
         return _absent("controls", title, "Scores without an image were not evaluated.")
-    name = results.named()[best["run"]]
-    blind = {by: part for by, part in table.groupby("scored_by", sort=False) if by != best["run"]}
+    name = results.named()[best.name]
+    blind = {by: part for by, part in table.groupby("scored_by", sort=False) if by != best.name}
     means = {by: part.set_index("finding").loc["Mean"] for by, part in blind.items()}
     rivals = "; ".join(f"{by} {with_interval(mean)}" for by, mean in means.items())
     return Slide(
         "controls",
         title,
         f"What can be scored without looking: {rivals}. {name} with the film: "
-        f"{with_interval(results.mean(best['run']))}.",
+        f"{with_interval(results.mean(best.name))}.",
         # All models, so that each keeps the colour that it has on the other slides.
         figure=figures.ranked(
             results.tables("auroc") | blind,
@@ -420,9 +422,9 @@ def _controls(results: Results, best: Mapping) -> Slide:
     )
 
 
-def _calibration(results: Results, best: Mapping) -> Slide:
+def _calibration(results: Results, best: Run) -> Slide:
     title = "Do the scores mean what they say?"
-    curves, table = results.reliability(best["run"]), results.table("calibration", best["run"])
+    curves, table = results.reliability(best.name), results.table("calibration", best.name)
     if not curves or table is None:
         return _absent("calibration", title, "Calibration was not evaluated.")
     means = table[table["finding"] == "Mean"].set_index("scores")
@@ -433,19 +435,19 @@ def _calibration(results: Results, best: Mapping) -> Slide:
         "Of films scored 0.2, a fifth should have the finding: on the diagonal, they do. Mean "
         f"calibration error: {said} (recalibrated on validation films).",
         # Here each panel has its own scale; smaller numbers stay clear of the titles below.
-        figure=figures.reliability_grid(curves, results.named()[best["run"]]).update_xaxes(
+        figure=figures.reliability_grid(curves, results.named()[best.name]).update_xaxes(
             tickfont={"size": 9}
         ),
         narrowest=1150,
     )
 
 
-def _groups(results: Results, best: Mapping) -> Slide:
+def _groups(results: Results, best: Run) -> Slide:
     title = "Are all groups served alike?"
     tables = results.tables("subgroups")
     if not tables:
         return _absent("groups", title, "Groups of patients were not evaluated.")
-    table = results.needed("subgroups", best["run"])
+    table = results.needed("subgroups", best.name)
     means = table[(table["finding"] == "Mean") & table["auroc_gap"].notna()]
     clear = means[(means["auroc_gap_low"] > 0) | (means["auroc_gap_high"] < 0)]
     shown = ", ".join(clear["group"]) if len(clear) else "none"
@@ -453,7 +455,7 @@ def _groups(results: Results, best: Mapping) -> Slide:
         "groups",
         title,
         f"Each group against the largest of its kind. Of {len(means)} gaps in mean AUROC of "
-        f"{results.named()[best['run']]}, those whose interval excludes 0: {shown}. An interval "
+        f"{results.named()[best.name]}, those whose interval excludes 0: {shown}. An interval "
         "that spans 0 does not show that there is no gap.",
         figure=figures.subgroup_gaps(tables).update_layout(
             legend={"x": 1, "xanchor": "right", "y": 1.06, "yanchor": "bottom"}
@@ -462,9 +464,9 @@ def _groups(results: Results, best: Mapping) -> Slide:
     )
 
 
-def _places(results: Results, best: Mapping) -> Slide:
+def _places(results: Results, best: Run) -> Slide:
     title = "Where does the model look?"
-    table = results.table("localisation", best["run"])
+    table = results.table("localisation", best.name)
     if table is None or table.empty:
         return _absent(
             "places",
@@ -474,9 +476,9 @@ def _places(results: Results, best: Mapping) -> Slide:
         )
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
     rows, named = points.set_index("method"), results.named()
-    rivals = (best["run"], f"{best['run']}, shuffled weights", "mean box")
+    rivals = (best.name, f"{best.name}, shuffled weights", "mean box")
     said = "; ".join(
-        f"{method.replace(best['run'], named[best['run']])} {percent(row)}"
+        f"{method.replace(best.name, named[best.name])} {percent(row)}"
         for method, row in rows.iterrows()
         if method in rivals
     )
@@ -491,7 +493,7 @@ def _places(results: Results, best: Mapping) -> Slide:
     )
 
 
-def _limits(results: Results, best: Mapping, known: Facts) -> Slide:
+def _limits(results: Results, best: Run, known: Facts) -> Slide:
     items = [
         f"<strong>{NOTICE}</strong> No score, threshold or picture from here may guide care.",
         "The labels are mined from text; radiologists disagree with many of them. A model can "
@@ -499,13 +501,13 @@ def _limits(results: Results, best: Mapping, known: Facts) -> Slide:
         "One hospital, mostly adults: nothing here says how a model fares elsewhere.",
         "Models also learn the treatment, such as the drain beside a pneumothorax.",
     ]
-    if "train_films" in best:
+    if best.train_films:
         items.append(
-            f"Trained on {best['train_films']:,} films, "
-            f"{100 * best['train_films'] / known.films:.0f} % of the {known.films:,}; "
-            f"seen at {best.get('image_size', '?')} px."
+            f"Trained on {best.train_films:,} films, "
+            f"{100 * best.train_films / known.films:.0f} % of the {known.films:,}; "
+            f"seen at {best.image_size or '?'} px."
         )
-    if best.get("split") != "official":
+    if best.split != "official":
         items.append(
             "Not NIH's official test list: the numbers cannot be set beside published ones, most "
             "of which use it."
@@ -523,12 +525,12 @@ def _next(results: Results) -> Slide:
             "Real films: <code>make run PROFILE=first_archive</code> (the first of NIH's archives)."
         )
     items.append("All films, on a GPU: <code>make run CUDA=1 PROFILE=full</code>.")
-    if best.get("split") != "official":
+    if best.split != "official":
         items.append(
             "Published results' test films: <code>make run CUDA=1 PROFILE=full</code> with "
             "<code>CXR_SPLIT=official</code>."
         )
-    if results.table("localisation", best["run"]) is None:
+    if results.table("localisation", best.name) is None:
         items.append("Where the model looks: films with boxes, <code>CXR_SAMPLE=boxes</code>.")
     items.append(
         "Another hospital's films, scored by <code>python -m cxr predict</code>, or another "

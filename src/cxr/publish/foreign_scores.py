@@ -61,17 +61,17 @@ def evaluate(
     needs the films themselves (heatmaps, galleries) is left out.
 
     Args:
-        paths: files as `score_file.read` takes them.
-        records: as `nih.read` returns them.
+        paths: files as `score_file.read_scores` takes them.
+        records: as `nih.read_records` returns them.
         folder: made for this evaluation; it must not exist.
         provenance: versions and commit, as text.
-        split: as `splits.make` returns it: its test films are judged, its validation films
+        split: as `splits.make_split` returns it: its test films are judged, its validation films
             choose thresholds and recalibration, its training films' labels make the
             controls. None judges all films, and chooses nothing.
         split_name: the split's name in the configuration.
         films: only these are judged.
         agreed: as `nih.read_adjudicated` returns it, if there is any.
-        readings: as `rsna.read` returns them, if there are any.
+        readings: as `rsna.read_readings` returns them, if there are any.
 
     Raises:
         InputError: if a file cannot be used, no film is left to judge, two files have the
@@ -80,7 +80,7 @@ def evaluate(
     names = [name_of(path) for path in paths]
     _refuse_names(paths, names)
     artifacts.refuse_existing(folder, "--to")
-    files = {name: score_file.read(path) for name, path in zip(names, paths, strict=True)}
+    files = {name: score_file.read_scores(path) for name, path in zip(names, paths, strict=True)}
     notes = [
         f"{name}: {note}" if len(files) > 1 else note
         for name, file in files.items()
@@ -96,7 +96,7 @@ def evaluate(
             frame.loc[test.index], test[list(FINDINGS)], test["patient_id"]
         )
         notes += [f"Warning, {name}: {doubt}" for doubt in doubts]
-    results = judge.every(scores, cohort)
+    results = judge.judge_models(scores, cohort)
     if all(table["auroc"].isna().all() for table in results["auroc"].values()):
         raise InputError(
             f"no finding has enough positive and negative patients among the {len(cohort.test):,} "

@@ -68,7 +68,7 @@ def write(
     """Write the model card and the checklist of a run, or of a file of scores.
 
     Args:
-        tables: kind -> table, as `judge.tables` returns them, and "localisation" where
+        tables: kind -> table, as `judge.judge_model` returns them, and "localisation" where
             heatmaps were judged; what is missing is said to be.
 
     Returns:

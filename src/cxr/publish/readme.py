@@ -20,9 +20,9 @@ TITLE = "ROC of each finding on real films"
 def block(results: Results) -> str:
     """The README's section between the two marks, as Markdown, from the tables alone."""
     named, best = results.named(), results.best()
-    mean = results.mean(best["run"])
+    mean = results.mean(best.name)
     tables = {named[run]: results.needed("auroc", run).set_index("finding") for run in named}
-    first = tables[named[best["run"]]]
+    first = tables[named[best.name]]
     header = ["finding", "films", "patients", *(f"`{name}`" for name in tables)]
     lines = [header, ["---", "--:", "--:", *("---" for _ in tables)]]
     for finding in (*FINDINGS, "Mean"):
@@ -38,27 +38,33 @@ def block(results: Results) -> str:
             lines.append([finding.replace("_", " "), *having, *cells])
     made = []
     for run in results.runs:
-        what, whence = kind(run.get("model", named[run["run"]])), origin(run.get("weights"))
+        what, whence = kind(run.model or named[run.name]), origin(run.weights)
         if what and whence:
-            made.append(f"`{named[run['run']]}` is a {what}, trained from {whence}")
+            made.append(f"`{named[run.name]}` is a {what}, trained from {whence}")
     models = f"{'; '.join(made)}. " if made else ""
-    *others, last = (f"{run['train_seconds'] / 60:.0f}" for run in results.runs)
+    seconds = [run.train_seconds for run in results.runs if run.train_seconds is not None]
+    if best.train_films is None or len(seconds) < len(results.runs):
+        raise InputError(
+            f"{results.folder / 'summary.json'} does not say how its models were trained; "
+            "run make accuracy again."
+        )
+    *others, last = (f"{part / 60:.0f}" for part in seconds)
     times = f"{', '.join(others)} and {last}" if others else last
-    devices = " ".join(device for run in results.runs for device in run.get("devices", ()))
+    devices = " ".join(device for run in results.runs for device in run.devices)
     where = " without a GPU" if devices and "GPU" not in devices else ""
-    share = splits.SIZES["train"] / best["train_films"]
+    share = splits.SIZES["train"] / best.train_films
     return "\n".join(
         [
             f"AUROC on **{int(mean['films']):,} test films of {int(mean['patients']):,} patients** "
-            f"(interval: {results.interval}; split `{best['split']}`, seed {best['seed']}; "
-            f"{results.films}). Trained on {best['train_films']:,} films of "
-            f"{best['train_patients']:,} patients, chosen on {best['validation_films']:,} "
-            f"validation films of {best['validation_patients']:,}; training took {times} minutes"
+            f"(interval: {results.interval}; split `{best.split}`, seed {best.seed}; "
+            f"{results.films}). Trained on {best.train_films:,} films of "
+            f"{best.train_patients:,} patients, chosen on {best.validation_films:,} "
+            f"validation films of {best.validation_patients:,}; training took {times} minutes"
             f"{where}. {models}Computed by `{results.command}`.",
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",
-            *_radiologists(results, best["run"], named[best["run"]]),
+            *_radiologists(results, best.name, named[best.name]),
             f"With 1/{share:.0f} of the split's training films these numbers say that the pipeline "
             "learns from real films. They are not comparable with published results, which use "
             "all films, larger ones, and the official split.",
@@ -107,10 +113,10 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
 def pictures(results: Results) -> dict[str, tuple[go.Figure, int]]:
     """File name -> figure and its width: the curves for a wide page, a ranking for a phone."""
     best = results.best()
-    mean = results.mean(best["run"])
+    mean = results.mean(best.name)
     note = (
         f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients, split "
-        f"{best['split']}, seed {best['seed']}. Research software, not a medical device."
+        f"{best.split}, seed {best.seed}. Research software, not a medical device."
     )
     auroc = results.tables("auroc")
     curves = figures.roc_grid(results.tables("roc"), auroc)

@@ -17,15 +17,47 @@ INTERVAL = "95 %, each patient left out in turn"
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of how a model was made; None where nobody recorded it.
+
+    Attributes:
+        name: in the tables' names, `<model>-<split>[-<tag>]`.
+        weights: "none", "imagenet" or a file of weights.
+        image_size: side of the films that it saw, in pixels.
+        devices: names of those that trained it.
+    """
+
+    name: str
+    model: str | None = None
+    split: str | None = None
+    seed: int | None = None
+    weights: str | None = None
+    image_size: int | None = None
+    parameters: int | None = None
+    devices: tuple[str, ...] = ()
+    train_films: int | None = None
+    train_patients: int | None = None
+    validation_films: int | None = None
+    validation_patients: int | None = None
+    validation_auroc: float | None = None
+    best_epoch: int | None = None
+    epochs_done: int | None = None
+    train_seconds: float | None = None
+
+    @classmethod
+    def of(cls, name: str, record: Mapping) -> "Run":
+        """From a run's `config.json`, or an entry of a `summary.json`."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"name"}
+        return cls(name, **{key: record[key] for key in known & record.keys()})
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """A folder of tables, `<kind>_<run>.csv`, and the facts that belong beside every score.
 
     Attributes:
         folder: where the tables lie.
-        runs: one mapping a run, in the order of pages and colours: its `run` (the name in
-            the tables), and as far as they are known `split`, `seed`, `image_size`,
-            `weights`, `parameters`, `validation_auroc` and the numbers of films, patients,
-            epochs and seconds of its training.
+        runs: in the order of pages and colours.
         films: which films were scored, in words.
         interval: how intervals were made, in words.
         command: what makes the tables again.
@@ -33,7 +65,7 @@ class Results:
     """
 
     folder: Path
-    runs: tuple[Mapping, ...]
+    runs: tuple[Run, ...]
     films: str
     interval: str
     command: str
@@ -41,7 +73,7 @@ class Results:
 
     def named(self) -> dict[str, str]:
         """Run -> what pages call it: without the split, where that leaves no two alike."""
-        short = {r["run"]: r["run"].removesuffix(f"-{r.get('split', '')}") for r in self.runs}
+        short = {r.name: r.name.removesuffix(f"-{r.split}") for r in self.runs}
         return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
     def table(self, kind: str, run: str) -> pd.DataFrame | None:
@@ -70,9 +102,9 @@ class Results:
         table = self.table("reliability", run)
         return {} if table is None else dict(list(table.groupby("scores", sort=False)))
 
-    def best(self) -> Mapping:
+    def best(self) -> Run:
         """The run with the highest AUROC on validation films: the test set chooses nothing."""
-        return max(self.runs, key=lambda run: run.get("validation_auroc") or 0)
+        return max(self.runs, key=lambda run: run.validation_auroc or 0)
 
     def mean(self, run: str) -> pd.Series:
         """The mean over the findings: auroc, low, high, films, patients."""
@@ -80,9 +112,9 @@ class Results:
 
     def provenance(self) -> str:
         """What must stand beside every score: split, films, patients, interval, seed, command."""
-        mean = self.mean(self.best()["run"])
+        mean = self.mean(self.best().name)
         splits, seeds = (
-            ", ".join(dict.fromkeys(str(run.get(key, "not stated")) for run in self.runs))
+            ", ".join(dict.fromkeys(_stated(getattr(run, key)) for run in self.runs))
             for key in ("split", "seed")
         )
         return (
@@ -96,6 +128,10 @@ class Results:
         for path in sorted([*self.folder.glob("*.csv"), *self.folder.glob("summary.json")]):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
+
+
+def _stated(value: object) -> str:
+    return "not stated" if value is None else str(value)
 
 
 _KINDS = {
@@ -139,8 +175,9 @@ def of_folder(folder: Path) -> Results:
     if (folder / "summary.json").exists():
         summary = artifacts.read_json(folder / "summary.json")
     paths = sorted(folder.glob("auroc_*.csv"))
-    runs = summary.get("runs") or [{"run": path.stem.removeprefix("auroc_")} for path in paths]
-    missing = [run["run"] for run in runs if folder / f"auroc_{run['run']}.csv" not in paths]
+    recorded = summary.get("runs") or [{"run": path.stem.removeprefix("auroc_")} for path in paths]
+    runs = tuple(Run.of(record["run"], record) for record in recorded)
+    missing = [run.name for run in runs if folder / f"auroc_{run.name}.csv" not in paths]
     if missing or not runs:
         raise InputError(
             f"{folder} holds no auroc_{missing[0] if missing else '<run>'}.csv; give a folder of "
@@ -148,7 +185,7 @@ def of_folder(folder: Path) -> Results:
         )
     return Results(
         folder=folder,
-        runs=tuple(runs),
+        runs=runs,
         films=summary.get("films", "which films these are is not stated"),
         interval=summary.get("interval", INTERVAL),
         command=summary.get("command", "command not stated"),
@@ -172,7 +209,7 @@ def of_profile(config: Config) -> Results:
     runs = []
     for name in evaluated:
         path = config.runs / name / "config.json"
-        runs.append((artifacts.read_json(path) if path.exists() else {}) | {"run": name})
+        runs.append(Run.of(name, artifacts.read_json(path) if path.exists() else {}))
     kind = "phantoms: synthetic drawings" if config.phantoms else "real films"
     return Results(
         folder=tables,

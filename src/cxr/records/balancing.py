@@ -12,7 +12,7 @@ from cxr.findings import FINDINGS, NO_FINDING
 AGE_BANDS = (17, 34, 49, 64)
 
 
-def by_patient(frame: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> pd.Series:
+def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> pd.Series:
     """Give whole patients to the parts: exact sizes in films, all else in proportion.
 
     Patients with equally many films are drawn at random, as many for each part as
@@ -23,22 +23,22 @@ def by_patient(frame: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> p
     All sums are of whole numbers, so every machine gives the same split.
 
     Args:
-        frame: records, as `nih.read` returns them.
+        records: as `nih.read_records` returns them.
         sizes: name of each part, two or more, and its films; they add up to all films.
         seed: decides who goes where.
 
     Returns:
-        Name of the part per film, index as `frame`.
+        Name of the part per film, index as `records`.
 
     Raises:
         InputError: if a part would be empty, or no division into whole patients with
             these sizes was found.
     """
-    patients, patient = np.unique(frame["patient_id"], return_inverse=True)
+    patients, patient = np.unique(records["patient_id"], return_inverse=True)
     wanted = np.array(list(sizes.values()))
     if (wanted == 0).any() or len(patients) < len(wanted):
         raise InputError(
-            f"{len(patients):,} patients with {len(frame):,} films are too few to divide into "
+            f"{len(patients):,} patients with {len(records):,} films are too few to divide into "
             f"{', '.join(f'{films} for {name}' for name, films in sizes.items())}; use more "
             "records, or CXR_MIN_COMBINATION=0 to keep all films."
         )
@@ -53,9 +53,9 @@ def by_patient(frame: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> p
             f"{', '.join(f'{films:,} films for {name}' for name, films in sizes.items())}; "
             "use records with more patients."
         )
-    _exchange(part, films, _counts_by_patient(frame, patient), wanted, random)
+    _exchange(part, films, _counts_by_patient(records, patient), wanted, random)
     names = np.array(list(sizes), dtype=object)
-    return pd.Series(names[part[patient]], index=frame.index, name="split", dtype=str)
+    return pd.Series(names[part[patient]], index=records.index, name="split", dtype=str)
 
 
 def _draw(films: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -136,7 +136,7 @@ def _exchange(
 _PAIRS, _MOST_ROUNDS, _PATIENCE = 200, 5_000, 100
 
 
-def _counts_by_patient(frame: pd.DataFrame, patient: np.ndarray) -> np.ndarray:
+def _counts_by_patient(records: pd.DataFrame, patient: np.ndarray) -> np.ndarray:
     """What each patient adds to the sums that are balanced, int64 (patients, sums).
 
     The films with each of the `traits`; then, for each finding, 1 if the patient has any:
@@ -144,30 +144,30 @@ def _counts_by_patient(frame: pd.DataFrame, patient: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(patient, kind="stable")
     first = np.flatnonzero(np.diff(patient[order], prepend=-1))
-    films = np.add.reduceat(traits(frame).to_numpy(np.int64)[order], first)
+    films = np.add.reduceat(traits(records).to_numpy(np.int64)[order], first)
     return np.hstack([films, films[:, : len(FINDINGS)] > 0])
 
 
-def traits(frame: pd.DataFrame) -> pd.DataFrame:
+def traits(records: pd.DataFrame) -> pd.DataFrame:
     """What a balanced split keeps in proportion, as one 0/1 column each, by film.
 
     Returns:
-        int8 frame, index as `frame`: the 14 findings, "No Finding", "AP view", "Women",
+        int8 frame, index as `records`: the 14 findings, "No Finding", "AP view", "Women",
         and the age bands, the last of which includes the films without an age.
     """
     # NaN sorts behind every number.
-    band = np.searchsorted(AGE_BANDS, frame["age"].to_numpy(dtype=float, na_value=np.nan))
+    band = np.searchsorted(AGE_BANDS, records["age"].to_numpy(dtype=float, na_value=np.nan))
     starts = (0, *(end + 1 for end in AGE_BANDS))
     ages = [f"Age {a}–{b}" for a, b in zip(starts, AGE_BANDS, strict=False)]
-    by_film = {finding: frame[finding] for finding in FINDINGS} | {
-        NO_FINDING: frame["labels"] == NO_FINDING,
-        "AP view": frame["view"] == "AP",
-        "Women": frame["sex"] == "F",
+    by_film = {finding: records[finding] for finding in FINDINGS} | {
+        NO_FINDING: records["labels"] == NO_FINDING,
+        "AP view": records["view"] == "AP",
+        "Women": records["sex"] == "F",
     }
     by_film |= {
         name: band == place for place, name in enumerate([*ages, f"Age {starts[-1]} and over"])
     }
-    return pd.DataFrame(by_film, index=frame.index).astype("int8")
+    return pd.DataFrame(by_film, index=records.index).astype("int8")
 
 
 def _draw_exactly(

@@ -44,7 +44,7 @@ _ADJUDICATED_HEADERS = {"film": ("imageindex",)} | {
     name: (re.sub(r"[^a-z]", "", name.lower()),) for name in ADJUDICATED
 }
 
-# The columns of `read`, in order and with their types.
+# The columns of `read_records`, in order and with their types.
 TYPES = {
     "film": "str",
     "patient_id": "int32",
@@ -69,7 +69,7 @@ BOX_SPACE = 1024
 _BOX_SPELLING = {"Infiltrate": "Infiltration"}
 
 
-def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_records(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the 2017 or the v2020 records, `.csv` or `.csv.gz`, with any known header.
 
     Args:
@@ -133,14 +133,14 @@ def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return in_order, pd.DataFrame({"rule": list(fired), "films": list(fired.values())})
 
 
-def subset(records: pd.DataFrame, *, min_combination: int) -> pd.DataFrame:
+def keep_common(records: pd.DataFrame, *, min_combination: int) -> pd.DataFrame:
     """Keep the films whose label string occurs on at least `min_combination` films.
 
     The strings are counted as NIH wrote them: sorting the findings within them first
     would merge a few and give other counts.
 
     Args:
-        records: as `read` returns them.
+        records: as `read_records` returns them.
         min_combination: films that a combination needs; the original project's "more
             than 20" is 21, 0 keeps all.
 

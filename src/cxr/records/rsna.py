@@ -54,7 +54,7 @@ def nothing(why: str) -> Readings:
     return Readings(empty, boxes, f"{why}, so RSNA's readings of 2018 are not used.")
 
 
-def read(folder: Path) -> Readings:
+def read_readings(folder: Path) -> Readings:
     """Read the readings from a folder: `JOINED`, or `BOXES`, `CLASSES` and `NAMES`.
 
     Returns:

@@ -9,7 +9,7 @@ from cxr.records.balancing import traits
 from cxr.records.splits import NAMES, proportional_sizes
 
 
-def leakage(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+def leakage(records: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
     """How many films of each split show a patient that training shows, too.
 
     Returns:
@@ -17,7 +17,7 @@ def leakage(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
         `patients`, `films_per_patient`, and the `shared_patients` and `shared_films` that
         training also has, the films also as a share (`leaked`, 0 to 1; 0 for train).
     """
-    patient = frame["patient_id"].loc[split.index]
+    patient = records["patient_id"].loc[split.index]
     known = patient.isin(patient[split == "train"].unique()) & (split != "train")
     by_split = pd.DataFrame({"split": split, "patient_id": patient, "known": known}).groupby(
         "split"
@@ -35,7 +35,7 @@ def leakage(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
     return table.assign(leaked=table["shared_films"] / table["films"])
 
 
-def balance(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+def balance(records: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
     """How far each split is from its share of everything, in films (or patients).
 
     Returns:
@@ -45,11 +45,11 @@ def balance(frame: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
         of the split's, 0 to 1). For "Patients" and "Patients with <finding>", numbers of
         patients take the films' place.
     """
-    frame = frame.loc[split.index]
-    counts = traits(frame).groupby(split).sum()
+    records = records.loc[split.index]
+    counts = traits(records).groupby(split).sum()
     everyone = counts.sum()
-    patients = {"Patients": frame["patient_id"]} | {
-        f"Patients with {finding}": frame.loc[frame[finding] == 1, "patient_id"]
+    patients = {"Patients": records["patient_id"]} | {
+        f"Patients with {finding}": records.loc[records[finding] == 1, "patient_id"]
         for finding in FINDINGS
     }
     for trait, theirs in patients.items():
@@ -85,7 +85,7 @@ def rival_splits(records: pd.DataFrame, *, seed: int) -> dict[str, pd.Series]:
         seed: decides both.
 
     Returns:
-        Name of the splitter to its split, as `splits.make` returns it.
+        Name of the splitter to its split, as `splits.make_split` returns it.
     """
     sizes = proportional_sizes(len(records))
     patients = records["patient_id"]

@@ -10,7 +10,7 @@ from cxr.records import nih
 from cxr.records.splits import NAMES
 
 
-def settings(
+def split_settings(
     path: Path,
     kind: str,
     *,
@@ -40,14 +40,14 @@ def settings(
     }
 
 
-def save(frame: pd.DataFrame, split: pd.Series, folder: Path, *, settings: dict) -> bool:
+def save_split(records: pd.DataFrame, split: pd.Series, folder: Path, *, settings: dict) -> bool:
     """Write one CSV a split and `split.json` to `folder`; reuse what is there already.
 
     Args:
-        frame: records, as `nih.read` returns them.
+        records: as `nih.read_records` returns them.
         split: as `make` returns it.
         folder: the subset folder.
-        settings: as the function `settings` returns them.
+        settings: as the function `split_settings` returns them.
 
     Returns:
         True if the folder held this very split, so that nothing was written.
@@ -56,7 +56,7 @@ def save(frame: pd.DataFrame, split: pd.Series, folder: Path, *, settings: dict)
         InputError: if it holds a split made with other settings, or by a version of
             this code that divides differently.
     """
-    parts = {name: frame.loc[split.index[split == name]] for name in NAMES}
+    parts = {name: records.loc[split.index[split == name]] for name in NAMES}
     about = Path(folder) / "split.json"
     films = {name: artifacts.fingerprint(part["film"]) for name, part in parts.items()}
     if about.exists():
@@ -89,12 +89,14 @@ def save(frame: pd.DataFrame, split: pd.Series, folder: Path, *, settings: dict)
 _REMEDY = "Remove that folder to divide anew (runs made from it no longer fit), or set CXR_ROOT."
 
 
-def load(folder: Path, *, settings: dict | None = None) -> tuple[dict[str, pd.DataFrame], dict]:
+def load_split(
+    folder: Path, *, settings: dict | None = None
+) -> tuple[dict[str, pd.DataFrame], dict]:
     """Read the split that notebook 100 saved.
 
     Args:
         folder: the subset folder.
-        settings: as the function `settings` returns them for what is wanted now; None
+        settings: as the function `split_settings` returns them for what is wanted now; None
             takes whatever is there.
 
     Returns:

@@ -32,8 +32,8 @@ OFFICIAL_TEST_PATIENTS = frozenset(
 )
 
 
-def make(
-    frame: pd.DataFrame,
+def make_split(
+    records: pd.DataFrame,
     kind: str,
     *,
     min_combination: int = 21,
@@ -53,32 +53,32 @@ def make(
     - "community": the lists of most CheXNet reproductions, from the folder `lists`.
 
     Args:
-        frame: records, as `nih.read` returns them.
+        records: as `nih.read_records` returns them.
         kind: one of the four.
-        min_combination: see `nih.subset`; "official" and "community" use all films.
+        min_combination: see `nih.keep_common`; "official" and "community" use all films.
         seed: decides "patient" and the validation part of "official".
         lists: folder with train, validation and test lists of film names.
 
     Returns:
-        Split name per film; the index is that of the rows of `frame` that take part.
+        Split name per film; the index is that of the rows of `records` that take part.
 
     Raises:
         InputError: if the records do not allow the split; the message says why.
     """
     if kind == "patient":
-        kept = _kept(frame, min_combination)
+        kept = _kept(records, min_combination)
         return balancing.by_patient(kept, proportional_sizes(len(kept)), seed=seed)
     if kind == "official":
-        return _official(frame, seed=seed)
+        return _official(records, seed=seed)
     if kind == "original":
-        return _original(_kept(frame, min_combination))
+        return _original(_kept(records, min_combination))
     if kind == "community":
-        return _community(frame, lists)
+        return _community(records, lists)
     raise InputError(f"unknown split '{kind}'; known are {', '.join(SPLITS)}.")
 
 
-def every(
-    frame: pd.DataFrame,
+def make_splits(
+    records: pd.DataFrame,
     *,
     min_combination: int = 21,
     seed: int = 42,
@@ -88,7 +88,7 @@ def every(
     """Make every kind of split that the records allow, to compare them.
 
     Args:
-        frame, min_combination, seed, lists: as for `make`.
+        records, min_combination, seed, lists: as for `make_split`.
         wanted: the kind that may not be missing.
 
     Returns:
@@ -100,7 +100,9 @@ def every(
     made, refused = {}, {}
     for kind in SPLITS:
         try:
-            made[kind] = make(frame, kind, min_combination=min_combination, seed=seed, lists=lists)
+            made[kind] = make_split(
+                records, kind, min_combination=min_combination, seed=seed, lists=lists
+            )
         except InputError as error:
             if kind == wanted:
                 raise
@@ -115,27 +117,27 @@ def proportional_sizes(films: int) -> dict[str, int]:
     return {"train": films - validation - test, "validation": validation, "test": test}
 
 
-def _kept(frame: pd.DataFrame, min_combination: int) -> pd.DataFrame:
-    kept = nih.subset(frame, min_combination=min_combination)
+def _kept(records: pd.DataFrame, min_combination: int) -> pd.DataFrame:
+    kept = nih.keep_common(records, min_combination=min_combination)
     if kept.empty:
         raise InputError(
-            f"none of the {len(frame):,} films has a label combination that occurs on "
+            f"none of the {len(records):,} films has a label combination that occurs on "
             f"{min_combination} films or more; set CXR_MIN_COMBINATION=0 to keep them all."
         )
     return kept
 
 
-def _official(frame: pd.DataFrame, *, seed: int) -> pd.Series:
-    tested = frame["patient_id"].isin(OFFICIAL_TEST_PATIENTS)
+def _official(records: pd.DataFrame, *, seed: int) -> pd.Series:
+    tested = records["patient_id"].isin(OFFICIAL_TEST_PATIENTS)
     if tested.all() or not tested.any():
         raise InputError(
             f"the official split needs patients inside and outside NIH's test list, and "
             f"{'all' if tested.all() else 'none'} of the records' patients are on it; "
             "use all of NIH's records, or CXR_SPLIT=patient."
         )
-    rest = frame[~tested]
+    rest = records[~tested]
     validation = round(len(rest) / 8)
-    split = pd.Series("test", index=frame.index, name="split")
+    split = pd.Series("test", index=records.index, name="split")
     split[rest.index] = balancing.by_patient(
         rest, {"train": len(rest) - validation, "validation": validation}, seed=seed
     )
@@ -164,7 +166,7 @@ def _original(kept: pd.DataFrame) -> pd.Series:
     return split
 
 
-def _community(frame: pd.DataFrame, lists: Path | None) -> pd.Series:
+def _community(records: pd.DataFrame, lists: Path | None) -> pd.Series:
     wanted = ", ".join(f"{films:,} for {name}" for name, films in COMMUNITY_SIZES.items())
     if lists is None:
         raise InputError(
@@ -183,13 +185,13 @@ def _community(frame: pd.DataFrame, lists: Path | None) -> pd.Series:
             f"the lists in {lists} are not the community split: they hold {found}, "
             f"not {wanted} films."
         )
-    split = frame["film"].map(split).rename("split").dropna()
+    split = records["film"].map(split).rename("split").dropna()
     if len(split) < sum(COMMUNITY_SIZES.values()):
         raise InputError(
             f"{sum(COMMUNITY_SIZES.values()) - len(split):,} films of the lists in {lists} are not "
             "in the records; use all of NIH's records."
         )
-    shared = split.groupby(frame["patient_id"]).nunique().gt(1).sum()
+    shared = split.groupby(records["patient_id"]).nunique().gt(1).sum()
     if shared:
         raise InputError(f"the lists in {lists} share {shared:,} patients, so they leak.")
     return split
