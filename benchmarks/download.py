@@ -28,7 +28,7 @@ from cxr.fetch import http_transfer
 
 url, path, size, md5 = sys.argv[1:]
 start = time.perf_counter()
-transfer.download(url, Path(path), size=int(size), md5=md5)
+http_transfer.download(url, Path(path), size=int(size), md5=md5)
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
 """

@@ -106,6 +106,35 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.strip().endswith("[]")
 
 
+LONGEST, MOST_PARAMETERS = 60, 6
+
+# Functions that are longer or take more, each with its reason.
+EXCEPTIONS = {
+    "fetch/http_transfer.py download": "a file's address, place, four facts that verify it, and "
+    "how to wait: all but the first two are named",
+    "fetch/unpack.py unpack": "options of one pass over an archive, all named",
+    "figures/localisation.py gallery": "what stands beside each film",
+    "figures/panels.py add_intervals": "how one series of points looks",
+    "modelling/explain.py opacities": "two models, their films, and what is known of these",
+    "phantoms/packing.py pack": "what is drawn and how it is packed, the latter named",
+    "publish/foreign_scores.py evaluate": "one argument for each option of the command",
+}
+
+
+def test_functions_are_short_and_take_few_parameters():
+    odd = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno - 1
+            given = [*node.args.args, *node.args.kwonlyargs]
+            given = [one.arg for one in given if one.arg not in ("self", "cls")]
+            if node.end_lineno - start > LONGEST or len(given) > MOST_PARAMETERS:
+                odd.add(f"{path.relative_to(PACKAGE)} {node.name}")
+    assert odd == set(EXCEPTIONS)
+
+
 PLAN = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 

@@ -26,6 +26,37 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+_EVALUATE: dict[str, dict] = {
+    "scores": {
+        "type": Path,
+        "nargs": "+",
+        "metavar": "FILE",
+        "help": "CSV, TSV or Parquet, also gzipped: a column of film names, and one of "
+        "probabilities per finding; several files are compared",
+    },
+    "--records": {
+        "type": Path,
+        "metavar": "CSV",
+        "help": "NIH's records; fetched where not given",
+    },
+    "--split": {
+        "choices": SPLITS,
+        "help": "judge its test films only, and choose thresholds on its validation films; "
+        "default: judge all scored films, and choose nothing",
+    },
+    "--films": {
+        "type": Path,
+        "metavar": "LIST",
+        "help": "judge these only: one film name a line",
+    },
+    "--to": {
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "where tables, figures and cards go; default: presentation/evaluations/<FILE>",
+    },
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cxr",
@@ -34,75 +65,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="execute the notebooks in order")
-    run.add_argument("--from", dest="first", default="000", metavar="STAGE", help="000 to 300")
-    run.add_argument("--to", dest="last", default="300", metavar="STAGE", help="000 to 300")
-    run.add_argument("--profile", metavar="NAME", help=f"{', '.join(PROFILES)} (or CXR_PROFILE)")
-    run.set_defaults(action=_run, command=run)
+    def command(name: str, action, text: str, *, profile: bool = True) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text)
+        made.set_defaults(action=action, command=made)
+        if profile:
+            known = f"{', '.join(PROFILES)} (or CXR_PROFILE)"
+            made.add_argument("--profile", metavar="NAME", help=known)
+        return made
 
-    preflight = commands.add_parser("preflight", help="name the GPU, its memory, the precision")
-    preflight.add_argument("--profile", metavar="NAME")
-    preflight.set_defaults(action=_preflight, command=preflight)
-
-    evaluate = commands.add_parser("evaluate", help="evaluate files of any models' scores")
-    evaluate.add_argument(
-        "scores",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="CSV, TSV or Parquet, also gzipped: a column of film names, and one of "
-        "probabilities per finding; several files are compared",
-    )
-    evaluate.add_argument(
-        "--records", type=Path, metavar="CSV", help="NIH's records; fetched where not given"
-    )
-    evaluate.add_argument(
-        "--split",
-        choices=SPLITS,
-        help="judge its test films only, and choose thresholds on its validation films; "
-        "default: judge all scored films, and choose nothing",
-    )
-    evaluate.add_argument(
-        "--films", type=Path, metavar="LIST", help="judge these only: one film name a line"
-    )
-    evaluate.add_argument(
-        "--to",
-        type=Path,
-        metavar="FOLDER",
-        help="where tables, figures and cards go; default: presentation/evaluations/<FILE>",
-    )
-    evaluate.set_defaults(action=_evaluate, command=evaluate)
-
-    predict = commands.add_parser("predict", help="score one film with a trained model")
+    run = command("run", _run, "execute the notebooks in order")
+    for flag, name, default in (("--from", "first", "000"), ("--to", "last", "300")):
+        run.add_argument(flag, dest=name, default=default, metavar="STAGE", help="000 to 300")
+    command("preflight", _preflight, "name the GPU, its memory, the precision")
+    evaluate = command("evaluate", _evaluate, "evaluate files of any models' scores", profile=False)
+    for flag, options in _EVALUATE.items():
+        evaluate.add_argument(flag, **options)
+    predict = command("predict", _predict, "score one film with a trained model")
     predict.add_argument("film", type=Path, metavar="FILM.png")
     predict.add_argument("--run", metavar="NAME", help="a folder of runs/; default: the best")
-    predict.add_argument("--profile", metavar="NAME")
-    predict.set_defaults(action=_predict, command=predict)
-
-    site = commands.add_parser("html", help="write the results as a site that needs no network")
-    site.add_argument("--profile", metavar="NAME")
-    site.set_defaults(action=_site, command=site)
-
-    deck = commands.add_parser("deck", help="write the results as slides")
-    deck.add_argument(
-        "results",
-        type=Path,
-        nargs="?",
-        metavar="FOLDER",
-        help="with tables, such as presentation/results/images128; default: the profile's own",
-    )
-    deck.add_argument("--profile", metavar="NAME")
-    deck.set_defaults(action=_deck, command=deck)
-
-    readme = commands.add_parser(
-        "readme", help="write the README's table, pictures and slides from the measured tables"
-    )
-    readme.set_defaults(action=_readme, command=readme)
-
-    publish = commands.add_parser(
-        "notebooks", help="execute the committed notebooks on the demo and clean them"
-    )
-    publish.set_defaults(action=_publish, command=publish)
+    command("html", _site, "write the results as a site that needs no network")
+    deck = command("deck", _deck, "write the results as slides")
+    text = "with tables, such as presentation/results/images128; default: the profile's own"
+    deck.add_argument("results", type=Path, nargs="?", metavar="FOLDER", help=text)
+    text = "write the README's table, pictures and slides from the measured tables"
+    command("readme", _readme, text, profile=False)
+    text = "execute the committed notebooks on the demo and clean them"
+    command("notebooks", _publish, text, profile=False)
     return parser
 
 

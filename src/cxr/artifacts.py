@@ -136,6 +136,12 @@ def now() -> str:
 def refuse_other_settings(path: Path, found: dict, wanted: dict, remedy: str) -> None:
     """Compare the settings that made an artifact with those asked for now.
 
+    Args:
+        path: of the artifact, for the message.
+        found: the settings that made it; may hold more than is asked for.
+        wanted: the settings asked for.
+        remedy: a sentence that says what to do.
+
     Raises:
         InputError: naming the artifact and both values of every setting that differs.
     """

@@ -295,7 +295,7 @@ from cxr.errors import InputError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    transfer.download(sys.argv[1], Path(sys.argv[2]), size=int(sys.argv[3]), md5=sys.argv[4])
+    http_transfer.download(sys.argv[1], Path(sys.argv[2]), size=int(sys.argv[3]), md5=sys.argv[4])
 except InputError as error:
     sys.exit(f"told: {error}")
 """

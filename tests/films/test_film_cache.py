@@ -122,20 +122,20 @@ import os, signal, sys
 from pathlib import Path
 from cxr.films import film_cache
 
-films.SHARD_FILMS = 10
-read, calls = films.read, []
+film_cache.SHARD_FILMS = 10
+read_film, calls = film_cache.read_film, []
 
 
 def deadly(path, size):
     calls.append(path)
     if len(calls) == 25:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, size)
+    return read_film(path, size)
 
 
-films.read = deadly
+film_cache.read_film = deadly
 folder = Path(sys.argv[1])
-films.prepare({path.name: path for path in folder.glob("*.png")}, folder / "cache", size=32)
+film_cache.prepare({path.name: path for path in folder.glob("*.png")}, folder / "cache", size=32)
 """
 
 

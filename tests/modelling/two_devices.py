@@ -20,12 +20,12 @@ from cxr.modelling.tensors import keras, tf
 EVEN, UNEVEN = 64, 33
 
 
-def main(devices: int, root: Path) -> None:
+def main(number: int, root: Path) -> None:
     (processor,) = tf.config.list_physical_devices("CPU")
-    parts = [tf.config.LogicalDeviceConfiguration()] * devices
+    parts = [tf.config.LogicalDeviceConfiguration()] * number
     tf.config.set_logical_device_configuration(processor, parts)
-    if devices > 1:
-        mirrored = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(devices)])
+    if number > 1:
+        mirrored = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(number)])
         devices.strategy = lambda: mirrored
     # What is random differs between devices: augmentation, and dropped features.
     pipeline.augment = lambda pictures, seed, **options: tf.cast(pictures, tf.float32)

@@ -34,6 +34,9 @@ _SMALLEST = 1e-12
 def reliability(judged: Judged) -> pd.DataFrame:
     """Observed share of positives against the mean score, in bins of equally many films.
 
+    Args:
+        judged: films with labels, and scores that are taken for probabilities.
+
     Returns:
         Columns finding, bin, films, mean_score, observed, low, high (patient-level 95 %
         interval of observed); findings with a remark have no rows.
@@ -63,6 +66,9 @@ def reliability(judged: Judged) -> pd.DataFrame:
 
 def measures(judged: Judged) -> pd.DataFrame:
     """How far scores are from meaning what they say, per finding, and what can be averaged.
+
+    Args:
+        judged: films with labels, and scores that are taken for probabilities.
 
     Returns:
         Columns finding, then each of `MEASURES`, all but `ece` with the bounds of its 95 %
@@ -144,6 +150,9 @@ def fit(tuning: Judged) -> pd.DataFrame:
     findings after DerSimonian and Laird, 1986). Whether that helps is judged on validation
     patients that took no part in the fit, in `FOLDS` turns: where the log loss does not
     fall, the scores stay as they are.
+
+    Args:
+        tuning: the validation films. Test films must not be among them.
 
     Returns:
         Columns finding, intercept, slope, method ("recalibrated" or "as predicted"),

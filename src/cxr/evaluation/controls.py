@@ -59,7 +59,15 @@ def patient_memory(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame | No
 
 
 def score_controls(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """All controls that apply, by the name that pages show."""
+    """All controls that apply, by the name that pages show.
+
+    Args:
+        train: records of the films whose labels and patients are known.
+        test: records of the films to score.
+
+    Returns:
+        Name -> scores, one column per finding, rows as `test`.
+    """
     memory = patient_memory(train, test)
     return {
         "prevalence only": prevalence(train, test),

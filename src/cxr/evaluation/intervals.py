@@ -155,7 +155,12 @@ def enough(target: np.ndarray, patient: np.ndarray) -> bool:
 
 
 def fewest(target: np.ndarray, patient: np.ndarray) -> int:
-    """Patients with a positive film, or with a negative one, whichever are fewer."""
+    """Patients with a positive film, or with a negative one, whichever are fewer.
+
+    Args:
+        target: 0/1 (films,).
+        patient: the patient of each film, (films,).
+    """
     positive, patient = np.asarray(target) == 1, np.asarray(patient)
     return min(len(np.unique(patient[positive])), len(np.unique(patient[~positive])))
 

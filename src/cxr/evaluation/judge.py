@@ -106,7 +106,16 @@ def judge_model(name: str, scores: pd.DataFrame, cohort: Cohort) -> dict[str, pd
 def judge_models(
     scores: Mapping[str, pd.DataFrame], cohort: Cohort
 ) -> dict[str, dict[str, pd.DataFrame]]:
-    """The tables of several models of the same films: kind of table -> model -> frame."""
+    """Judge several models by the same films; see `judge_model`.
+
+    Args:
+        scores: model -> scores, one column per finding, film names as index; more films
+            than the cohort has may be there.
+        cohort: the films, and what is known of them.
+
+    Returns:
+        Kind of table -> model -> frame.
+    """
     made = {name: judge_model(name, frame, cohort) for name, frame in scores.items()}
     kinds = dict.fromkeys(kind for by_kind in made.values() for kind in by_kind)
     return {
@@ -116,14 +125,22 @@ def judge_models(
 
 
 def differences(scores: Mapping[str, pd.DataFrame], cohort: Cohort) -> pd.DataFrame:
-    """Every two models against each other on the test films: see `comparison.between`."""
+    """Every two models against each other on the test films: see `comparison.between`.
+
+    Args:
+        scores, cohort: as for `judge_models`.
+    """
     return comparison.between(
         {n: Judged.of(cohort.test, s.loc[cohort.test.index]) for n, s in scores.items()}
     )
 
 
 def best(scores: Mapping[str, pd.DataFrame], cohort: Cohort) -> str:
-    """The model with the highest mean AUROC on validation films; the first without any."""
+    """The model with the highest mean AUROC on validation films; the first without any.
+
+    Args:
+        scores, cohort: as for `judge_models`.
+    """
     films = cohort.validation.index
     return ranking.best({n: Judged.of(cohort.validation, s.loc[films]) for n, s in scores.items()})
 

@@ -255,20 +255,7 @@ def _film_column(path: Path, table: pd.DataFrame) -> str:
 
 def _columns(path: Path, table: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
     """Which column holds the scores of which finding, and what to say about the choice."""
-    by_pattern: dict[tuple[str, str], dict[str, str]] = {}
-    for column in table:
-        words = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
-        words = words.replace("pleuralthickening", "pleural_thickening")
-        for finding in FINDINGS:
-            match = re.fullmatch(rf"(?:(.+)_)?{finding.lower()}(?:_(.+))?", words)
-            if match:
-                found = by_pattern.setdefault((match[1] or "", match[2] or ""), {})
-                if finding in found:
-                    raise InputError(
-                        f"{path} has two columns for {finding}: {_quoted([found[finding], column])}"
-                        "; keep one."
-                    )
-                found[finding] = column
+    by_pattern = _by_pattern(path, table)
     if not by_pattern and _is_long(table):
         raise InputError(
             f"{path} has one row a film and finding; give each finding a column of its own."
@@ -315,6 +302,25 @@ def _columns(path: Path, table: pd.DataFrame) -> tuple[dict[str, str], list[str]
             + (f" and {len(aside) - 3} more." if len(aside) > 3 else ".")
         )
     return chosen, notes
+
+
+def _by_pattern(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[str, str]]:
+    """(Words before, words after a finding's name) -> finding -> column that is named so."""
+    by_pattern: dict[tuple[str, str], dict[str, str]] = {}
+    for column in table:
+        words = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+        words = words.replace("pleuralthickening", "pleural_thickening")
+        for finding in FINDINGS:
+            match = re.fullmatch(rf"(?:(.+)_)?{finding.lower()}(?:_(.+))?", words)
+            if match:
+                found = by_pattern.setdefault((match[1] or "", match[2] or ""), {})
+                if finding in found:
+                    raise InputError(
+                        f"{path} has two columns for {finding}: {_quoted([found[finding], column])}"
+                        "; keep one."
+                    )
+                found[finding] = column
+    return by_pattern
 
 
 def _numbers(path: Path, column: pd.Series, films: pd.Series) -> np.ndarray:

@@ -104,6 +104,10 @@ class Connection:
     def get(self, url: str, headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
         """One request; its body has not been read yet. 416 is left to the caller.
 
+        Args:
+            url: the file's address.
+            headers: beside those of every request, such as "Range".
+
         Raises:
             TransferError: if the answer means that asking again is useless.
             _TryAgain: if the connection fails, here or while the caller reads the body.

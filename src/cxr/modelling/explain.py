@@ -115,7 +115,13 @@ class Explainer:
         *,
         method: str = "evidence",
     ) -> list[localisation.Prediction]:
-        """Where the model sees the finding of each case: point and boxes of its heatmap."""
+        """Where the model sees the finding of each case: point and boxes of its heatmap.
+
+        Args:
+            cases: films with boxes, and the finding that each is asked about.
+            paths: film name -> file.
+            method: a key of `METHODS`.
+        """
         pictures = read_films([case.film for case in cases], paths, self.size)
         columns = np.array([FINDINGS.index(case.finding) for case in cases], dtype=int)
         maps = self.heatmaps(pictures, columns, method=method)

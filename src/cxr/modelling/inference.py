@@ -96,6 +96,5 @@ def score_with_run(
 
 def marked(scores: pd.DataFrame, phantoms: bool) -> pd.DataFrame:
     """Scores of drawn films say so in a column `phantom`, wherever their file is taken."""
-    if phantoms:
-        scores.insert(2, "phantom", 1)
-    return scores
+    columns = [*scores.columns[:2], "phantom", *scores.columns[2:]]
+    return scores.assign(phantom=1)[columns] if phantoms else scores

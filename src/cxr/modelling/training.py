@@ -23,6 +23,10 @@ WARM_UP = 0.05
 def take_part(splits: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> pd.DataFrame:
     """How many films and patients of each split are present, train first.
 
+    Args:
+        splits: name -> records of its films, "train" first.
+        paths: film name -> file, for the films that are present.
+
     Raises:
         InputError: if no training film is.
     """

@@ -107,15 +107,7 @@ def draw_anatomy(
         * ramp((y - top) / 0.025)
     )
     heart = _draw_heart(canvas, sitter, patient)
-    # Below the diaphragm lies the abdomen, often with air in the stomach.
-    abdomen = ramp((y - floor + 0.014) / 0.02) * ramp((wall + 0.03 - distance) / 0.07)
-    bowel = 0.17 + 0.02 * canvas.cloud(film, 11)
-    canvas.density += np.maximum(0.13 * heart, bowel * abdomen)
-    if film.random() < 0.6:
-        centre = body.on_film(0.45 * body.width, body.base - body.dome + film.uniform(0.05, 0.08))
-        stomach = around(centre, film.uniform(0.08, 0.16), film.uniform(0.04, 0.07))
-        canvas.density -= film.uniform(0.06, 0.2) * canvas.within(stomach, edge=0.6)
-
+    _draw_abdomen(canvas, heart, floor, film)
     _draw_bones(canvas, sitter, patient)
     canvas.vessels = canvas.strokes(_vessels(body, patient), blur=0.0025) * body.markings
     for side in (RIGHT, LEFT):
@@ -132,6 +124,21 @@ def draw_anatomy(
             breast = around(body.on_film(side * 0.60 * body.width, height), width, 1.05 * width)
             _, down = canvas.unit(breast)
             canvas.density += brightness * canvas.within(breast, edge=0.3) * (0.7 + 0.5 * down)
+
+
+def _draw_abdomen(
+    canvas: Canvas, heart: np.ndarray, floor: np.ndarray, film: np.random.Generator
+) -> None:
+    """What lies below the diaphragm (`floor`), often with air in the stomach."""
+    body = canvas.body
+    side = body.half_width(canvas.y) + 0.03 - np.abs(canvas.x)
+    abdomen = ramp((canvas.y - floor + 0.014) / 0.02) * ramp(side / 0.07)
+    bowel = 0.17 + 0.02 * canvas.cloud(film, 11)
+    canvas.density += np.maximum(0.13 * heart, bowel * abdomen)
+    if film.random() < 0.6:
+        centre = body.on_film(0.45 * body.width, body.base - body.dome + film.uniform(0.05, 0.08))
+        stomach = around(centre, film.uniform(0.08, 0.16), film.uniform(0.04, 0.07))
+        canvas.density -= film.uniform(0.06, 0.2) * canvas.within(stomach, edge=0.6)
 
 
 def _draw_heart(canvas: Canvas, sitter: Sitter, patient: np.random.Generator) -> np.ndarray:

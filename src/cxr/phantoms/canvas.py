@@ -27,6 +27,7 @@ class Box(NamedTuple):
 
 
 def around(centre: tuple[float, float], width: float, height: float) -> Box:
+    """The box of a width and height around a point, in shares of the film's side."""
     x, y = centre
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from cxr import artifacts, figures
 from cxr.evaluation import controls, ranking
+from cxr.figures.page import templates
 from cxr.figures.positives import positives
 from cxr.figures.style import FINDING_COLOURS
 from cxr.findings import FINDINGS, NO_FINDING, label
@@ -176,7 +177,7 @@ def contents(results: Results, known: Facts) -> list[Slide]:
         _groups(results, best),
         _places(results, best),
         _limits(results, best, known),
-        _next(results),
+        _next(results, best),
     ]
     scored = {
         "title", "models", "ranking", "roc", "controls", "calibration", "groups", "places",
@@ -192,51 +193,32 @@ def contents(results: Results, known: Facts) -> list[Slide]:
     ]
 
 
-def _title(results: Results) -> Slide:
-    named = results.named()
-    rows = []
-    for run in results.runs:
-        value, _, bounds = with_interval(results.mean(run.name)).partition(" ")
-        rows.append(f"<li><b>{value}</b>{bounds}<br>{html.escape(named[run.name])}</li>")
-    drawn = (
-        '<p class="warning"><strong>The films are phantoms</strong>, synthetic drawings: no '
-        "score here says anything about real films or patients.</p>"
-        if results.phantoms
-        else ""
+def _body(name: str, **values) -> str:
+    """The HTML of a slide's template, `templates/slide_<name>.html`."""
+    return (
+        templates("cxr.publish")
+        .get_template(f"slide_{name}.html")
+        .render(values, notice=NOTICE, with_interval=with_interval)
     )
+
+
+def _title(results: Results) -> Slide:
+    means = {words: results.mean(run) for run, words in results.named().items()}
     return Slide(
         "title",
         TITLE,
         "How well do models that learned from mined labels rank chest films, finding by finding, "
         "for patients they have never seen?",
-        body="<p>Mean AUROC over the findings, with its 95 % interval:</p>"
-        f'<ul class="numbers">{"".join(rows)}</ul>'
-        f"<p>{html.escape(_sentence(results.films))}</p>{drawn}"
-        f"<p>{NOTICE} No score, threshold or picture from here may guide the care of a "
-        "person.</p>",
+        body=_body("title", means=means, results=results),
     )
 
 
 def _problem() -> Slide:
-    chips = "".join(
-        f'<li style="border-color: {FINDING_COLOURS[finding]}">{label(finding)}</li>'
-        for finding in FINDINGS
-    )
     return Slide(
         "problem",
         f"One film, {len(FINDINGS)} questions",
         "A film can show several findings at once, so each gets a probability of its own.",
-        body=f'<ul class="findings">{chips}</ul>'
-        + _bullets(
-            "<strong>Asked:</strong> does a film with the finding score higher than one without? "
-            "The share of such pairs in the right order is the AUROC: 0.5 is guessing, 1 is "
-            "perfect.",
-            "<strong>Of whom:</strong> patients of whom the model saw no film in training.",
-            "<strong>By which truth:</strong> labels that a program mined from radiologists' "
-            "reports. Many are wrong, and “No Finding” does not mean “normal”.",
-            "<strong>How sure:</strong> every interval resamples patients, not films, because "
-            "films of one patient resemble each other.",
-        ),
+        body=_body("problem", findings={label(f): FINDING_COLOURS[f] for f in FINDINGS}),
     )
 
 
@@ -292,39 +274,21 @@ def _models(results: Results) -> Slide:
     facts_of = {
         "what it is": lambda run: kind(run.model or named[run.name]),
         "trained from": lambda run: origin(run.weights),
-        "parameters": lambda run: _count(run.parameters),
-        "films seen at": lambda run: f"{run.image_size} px" if run.image_size else None,
-        "training films": lambda run: _count(run.train_films),
-        "of patients": lambda run: _count(run.train_patients),
-        "best epoch": lambda run: (
-            f"{run.best_epoch} of {run.epochs_done}" if run.best_epoch else None
-        ),
-        "time": lambda run: _duration(run.train_seconds),
-        "validation AUROC": lambda run: (
-            f"{run.validation_auroc:.3f}" if run.validation_auroc else None
-        ),
+        "parameters": lambda run: run.parameters and f"{run.parameters:,}",
+        "films seen at": lambda run: run.image_size and f"{run.image_size} px",
+        "training films": lambda run: run.train_films and f"{run.train_films:,}",
+        "of patients": lambda run: run.train_patients and f"{run.train_patients:,}",
+        "best epoch": lambda run: run.best_epoch and f"{run.best_epoch} of {run.epochs_done}",
+        "validation AUROC": lambda run: run.validation_auroc and f"{run.validation_auroc:.3f}",
     }
     rows = {what: [describe(run) for run in results.runs] for what, describe in facts_of.items()}
-    known = {what: cells for what, cells in rows.items() if any(cells)}
-    header = "".join(f'<th scope="col">{html.escape(named[r.name])}</th>' for r in results.runs)
-    body = "".join(
-        f'<tr><th scope="row">{what}</th>'
-        + "".join(f"<td>{html.escape(cell or 'not stated')}</td>" for cell in cells)
-        + "</tr>"
-        for what, cells in known.items()
-    )
-    table = (
-        f'<div class="wide"><table><thead><tr><td></td>{header}</tr></thead><tbody>{body}'
-        "</tbody></table></div>"
-        if known
-        else "<p>Only scores were given: how the models were made is not stated.</p>"
-    )
+    stated = {what: cells for what, cells in rows.items() if any(cells)}
     return Slide(
         "models",
         "The models",
         "Fourteen independent probabilities per film. Validation films chose the epoch, the "
         "thresholds and the recalibration; the test films were scored once and chose nothing.",
-        body=table,
+        body=_body("models", facts=stated, names=list(named.values())),
     )
 
 
@@ -494,68 +458,13 @@ def _places(results: Results, best: Run) -> Slide:
 
 
 def _limits(results: Results, best: Run, known: Facts) -> Slide:
-    items = [
-        f"<strong>{NOTICE}</strong> No score, threshold or picture from here may guide care.",
-        "The labels are mined from text; radiologists disagree with many of them. A model can "
-        "learn the miner's mistakes.",
-        "One hospital, mostly adults: nothing here says how a model fares elsewhere.",
-        "Models also learn the treatment, such as the drain beside a pneumothorax.",
-    ]
-    if best.train_films:
-        items.append(
-            f"Trained on {best.train_films:,} films, "
-            f"{100 * best.train_films / known.films:.0f} % of the {known.films:,}; "
-            f"seen at {best.image_size or '?'} px."
-        )
-    if best.split != "official":
-        items.append(
-            "Not NIH's official test list: the numbers cannot be set beside published ones, most "
-            "of which use it."
-        )
-    if results.phantoms:
-        items.insert(1, "The films are drawings: the pipeline works, and that is all they show.")
-    return Slide("limits", "What this does not show", body=_bullets(*items))
+    body = _body("limits", results=results, best=best, known=known)
+    return Slide("limits", "What this does not show", body=body)
 
 
-def _next(results: Results) -> Slide:
-    best = results.best()
-    items = []
-    if results.phantoms:
-        items.append(
-            "Real films: <code>make run PROFILE=first_archive</code> (the first of NIH's archives)."
-        )
-    items.append("All films, on a GPU: <code>make run CUDA=1 PROFILE=full</code>.")
-    if best.split != "official":
-        items.append(
-            "Published results' test films: <code>make run CUDA=1 PROFILE=full</code> with "
-            "<code>CXR_SPLIT=official</code>."
-        )
-    if results.table("localisation", best.name) is None:
-        items.append("Where the model looks: films with boxes, <code>CXR_SAMPLE=boxes</code>.")
-    items.append(
-        "Another hospital's films, scored by <code>python -m cxr predict</code>, or another "
-        "model's scores on these, by <code>python -m cxr evaluate</code>."
-    )
-    return Slide("next", "What comes next", body=_bullets(*items))
+def _next(results: Results, best: Run) -> Slide:
+    return Slide("next", "What comes next", body=_body("next", results=results, best=best))
 
 
 def _absent(name: str, title: str, why: str) -> Slide:
     return Slide(name, title, body=f"<p>{html.escape(why)}</p>")
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
-
-
-def _bullets(*items: str) -> str:
-    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
-
-
-def _count(value: int | None) -> str | None:
-    return None if value is None else f"{value:,}"
-
-
-def _duration(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -109,33 +109,43 @@ def evaluate(
     real = {n: t for n, t in results["auroc"].items() if n not in drawn}
     where = split_name or "all films given"
     results["published"] = dict.fromkeys(names, comparison.published(real, split=where))
+    setting = model_card.Setting(
+        name="",
+        films_are=f"test films of the split `{split_name}`"
+        if split_name
+        else "films of the file that the records know",
+        split=split_name,
+        split_films=None if split is None else int((split == "test").sum()),
+        shared_patients=None,
+        training_films=trained,
+        phantoms=False,
+        provenance=provenance,
+        notes=notes,
+    )
+    differences = judge.differences(scores, cohort) if len(files) > 1 else None
     with artifacts.new_folder(folder, "--to") as unfinished:
-        judge.save(unfinished / "tables", results)
-        drawings = figures.judged(results)
-        if len(files) > 1:
-            differences = judge.differences(scores, cohort)
-            artifacts.write_csv(unfinished / "tables/comparison.csv", judge.rounded(differences))
-            for (model, other), pair in differences.groupby(["model", "other"], sort=False):
-                drawings[f"comparison_{model}_and_{other}"] = figures.differences(pair)
-        for kind, drawing in drawings.items():
-            figures.save(drawing, unfinished / "figures" / f"{kind}.html")
+        _write_results(unfinished, results, differences)
         for name in names:
-            setting = model_card.Setting(
-                name=name,
-                films_are=f"test films of the split `{split_name}`"
-                if split_name
-                else "films of the file that the records know",
-                split=split_name,
-                split_films=None if split is None else int((split == "test").sum()),
-                shared_patients=None,
-                training_films=trained,
-                phantoms=name in drawn,
-                provenance=provenance,
-                notes=notes,
-            )
             made = {kind: by_model[name] for kind, by_model in results.items() if name in by_model}
-            model_card.write(unfinished, setting, made)
+            its = dataclasses.replace(setting, name=name, phantoms=name in drawn)
+            model_card.write(unfinished, its, made)
     return Evaluated(results["auroc"], tuple(notes), folder)
+
+
+def _write_results(
+    folder: Path,
+    results: Mapping[str, Mapping[str, pd.DataFrame]],
+    differences: pd.DataFrame | None,
+) -> None:
+    """Tables and figures, with those of each pair of files where they are compared."""
+    judge.save(folder / "tables", results)
+    drawings = figures.judged(results)
+    if differences is not None:
+        artifacts.write_csv(folder / "tables/comparison.csv", judge.rounded(differences))
+        for (model, other), pair in differences.groupby(["model", "other"], sort=False):
+            drawings[f"comparison_{model}_and_{other}"] = figures.differences(pair)
+    for kind, drawing in drawings.items():
+        figures.save(drawing, folder / "figures" / f"{kind}.html")
 
 
 def name_of(path: Path) -> str:

@@ -42,16 +42,13 @@ def block(results: Results) -> str:
         if what and whence:
             made.append(f"`{named[run.name]}` is a {what}, trained from {whence}")
     models = f"{'; '.join(made)}. " if made else ""
-    seconds = [run.train_seconds for run in results.runs if run.train_seconds is not None]
-    if best.train_films is None or len(seconds) < len(results.runs):
+    if best.train_films is None:
         raise InputError(
             f"{results.folder / 'summary.json'} does not say how its models were trained; "
             "run make accuracy again."
         )
-    *others, last = (f"{part / 60:.0f}" for part in seconds)
-    times = f"{', '.join(others)} and {last}" if others else last
     devices = " ".join(device for run in results.runs for device in run.devices)
-    where = " without a GPU" if devices and "GPU" not in devices else ""
+    where = ", without a GPU" if devices and "GPU" not in devices else ""
     share = splits.SIZES["train"] / best.train_films
     return "\n".join(
         [
@@ -59,8 +56,8 @@ def block(results: Results) -> str:
             f"(interval: {results.interval}; split `{best.split}`, seed {best.seed}; "
             f"{results.films}). Trained on {best.train_films:,} films of "
             f"{best.train_patients:,} patients, chosen on {best.validation_films:,} "
-            f"validation films of {best.validation_patients:,}; training took {times} minutes"
-            f"{where}. {models}Computed by `{results.command}`.",
+            f"validation films of {best.validation_patients:,}{where}. {models}"
+            f"Computed by `{results.command}`.",
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",

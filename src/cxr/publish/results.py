@@ -42,7 +42,6 @@ class Run:
     validation_auroc: float | None = None
     best_epoch: int | None = None
     epochs_done: int | None = None
-    train_seconds: float | None = None
 
     @classmethod
     def of(cls, name: str, record: Mapping) -> "Run":
