@@ -85,6 +85,8 @@ def main() -> int:
         "CXR_IMAGE_SIZE": "128",
     }
     config = load_config(environment)
+    # Now: the tables that are written below would count as changes.
+    commit = artifacts.commit()
     notebooks.execute(config, list(notebooks.STAGES), environment)
     wanted = split_files.split_settings(
         config.data / "records.csv",
@@ -144,7 +146,7 @@ def main() -> int:
             f"{BLOCK[0]} to {BLOCK[1]} only",
             "interval": kept.INTERVAL,
             "command": COMMAND,
-            "commit": artifacts.commit(),
+            "commit": commit,
             "versions": artifacts.versions(),
             "best": best,
             "runs": summary,
