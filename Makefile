@@ -53,7 +53,7 @@ html: $(READY) ## write the results as a site that needs no network
 deck: $(READY) ## write the results as slides (RESULTS=<folder with tables>)
 	$(BIN)/python -m cxr deck --profile $(PROFILE) $(RESULTS)
 
-readme: $(READY) ## write the README's results, pictures and slides from their tables
+readme: $(READY) ## write the README's results, pictures and slides (needs Chromium)
 	$(BIN)/python -m cxr readme
 
 preflight: $(READY) ## name the GPU, its memory and the precision

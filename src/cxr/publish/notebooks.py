@@ -26,8 +26,6 @@ STAGES = {
     "300": "300-evaluation.ipynb",
 }
 
-# A committed notebook stays small enough to load at once and to compare in a review.
-MAX_BYTES = 2_000_000
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -335,42 +333,3 @@ def _mask(text: str, root: Path) -> str:
     for pattern, replacement in _VOLATILE:
         text = pattern.sub(replacement, text)
     return text
-
-
-def faults(path: Path) -> list[str]:
-    """What keeps a notebook from being publishable; empty where it is fine.
-
-    It must start with a title, be executed top to bottom (1..n), as it stands, hold no
-    error and no function definition, show its headline as a picture too, and stay small.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    found = []
-    first = notebook.cells[0]
-    if first.cell_type != "markdown" or not first.source.startswith("# "):
-        found.append("the first cell is not a title")
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    counts = [cell.execution_count for cell in code]
-    if counts != list(range(1, len(code) + 1)):
-        found.append(f"cells are numbered {counts}, not 1 to {len(code)}")
-    if notebook.metadata.get("cxr", {}).get("executed_code_sha256") != code_checksum(notebook):
-        found.append("the code cells are not those that made the outputs; run `make notebooks`")
-    headlines = [
-        output
-        for cell in code
-        if HEADLINE in cell.metadata.get("tags", [])
-        for output in figures_of(cell)
-    ]
-    if not headlines or not all("image/png" in output.data for output in headlines):
-        found.append("no figure of a cell tagged as headline, or one without a static picture")
-    for number, cell in enumerate(code, start=1):
-        if any(o.get("execution_count", number) != number for o in cell.outputs):
-            found.append(f"code cell {number} holds an output of another execution")
-        if re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE):
-            found.append(f"code cell {number} defines a function or class")
-        if any(output.output_type == "error" for output in cell.outputs):
-            found.append(f"code cell {number} holds an error")
-        if any(output.get("name") == "stderr" for output in cell.outputs):
-            found.append(f"code cell {number} wrote to standard error")
-    if path.stat().st_size > MAX_BYTES:
-        found.append(f"{path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
-    return found
