@@ -70,7 +70,7 @@ def test_every_seed_balances_the_real_records(real_records):
     for seed in range(50):
         split = splits.make_split(real_records, "patient", seed=seed)
         table = split_checks.balance(real_records, split)
-        # Films and patients of a finding compete: four seeds in a hundred miss by up to 13.
+        # Films and patients of a finding compete: of these seeds one misses by more than 10 (13).
         assert table["deviation"].abs().max() < 15, f"seed {seed}"
 
 
