@@ -47,8 +47,8 @@ def require() -> str:
     found = path()
     if found is None:
         raise InputError(
-            f"no browser is installed ({', '.join(NAMES)}); it draws the static pictures of the "
-            "committed notebooks. On Debian: apt install chromium."
+            f"no browser is installed ({', '.join(NAMES)}); it draws the static pictures of "
+            "notebooks and README. On Debian: apt install chromium."
         )
     return found
 

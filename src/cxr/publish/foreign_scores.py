@@ -161,16 +161,13 @@ def _refuse_names(paths: Sequence[Path], names: Sequence[str]) -> None:
     for path, name in zip(paths, names, strict=True):
         if not any(letter.isalnum() for letter in name):
             raise InputError(f"{path} has no name that tables could be named after; rename it.")
-    # Some file systems do not tell a.csv from A.csv.
-    folded = [name.casefold() for name in names]
-    twice = next(
-        (name for name, same in zip(names, folded, strict=True) if folded.count(same) > 1), None
-    )
-    if twice is not None:
-        raise InputError(
-            f"{folded.count(twice.casefold())} files are called {twice}; rename them, since tables "
-            "are named after their files."
-        )
+        # Some file systems do not tell a.csv from A.csv.
+        same = sum(name.casefold() == other.casefold() for other in names)
+        if same > 1:
+            raise InputError(
+                f"{same} files are called {name}; rename them, since tables are named after their "
+                "files."
+            )
 
 
 def _cohort(

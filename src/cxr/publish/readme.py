@@ -112,23 +112,20 @@ def pictures(results: Results) -> dict[str, tuple[go.Figure, int]]:
     best = results.best()
     mean = results.mean(best.name)
     note = (
-        f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients, split "
-        f"{best.split}, seed {best.seed}. Research software, not a medical device."
+        f"{int(mean['films']):,} test films of {int(mean['patients']):,} patients,",
+        f"split {best.split}, seed {best.seed}.",
+        "Research software, not a medical device.",
     )
     auroc = results.tables("auroc")
     curves = figures.roc_grid(results.tables("roc"), auroc)
-    ranking = figures.ranked(
-        auroc, title="AUROC on real films", axis="AUROC (0.5: guessing)", reference=0.5
-    ).update_xaxes(title="AUROC (0.5: guessing)")
-    # On a phone every line of words needs a line of its own.
-    ranking.update_layout(
-        legend={"orientation": "v"}, margin={"l": 10, "r": 10, "t": 130}, title={"y": 0.98}
+    curves.update_layout(title={"text": TITLE, "subtitle": {"text": " ".join(note)}})
+    # A phone is too narrow for all that in one row.
+    ranking = figures.ranked(auroc, title="AUROC on real films", axis="AUROC", reference=0.5)
+    ranking.update_xaxes(title="AUROC (0.5: guessing)").update_layout(
+        legend={"orientation": "v"},
+        margin={"l": 10, "r": 10, "t": 130},
+        title={"y": 0.98, "subtitle": {"text": "<br>".join(note)}},
     )
-    ranking.layout.title.subtitle.text = note.replace(", split", ",<br>split").replace(
-        ". ", ".<br>"
-    )
-    curves.layout.title.text = TITLE
-    curves.layout.title.subtitle.text = note
     return {"roc.svg": (curves, 860), "auroc.svg": (ranking, 390)}
 
 
@@ -156,10 +153,11 @@ def write(results: Results, path: Path) -> list[Path]:
     Raises:
         InputError: where no browser is installed to draw the pictures.
     """
-    artifacts.write_text(path, insert(path.read_text(encoding="utf-8"), block(results)))
     mark = f"<!-- tables {results.checksum()} -->\n"
-    written = [path]
+    # All is made before the first file is written: table and pictures belong together.
+    texts = {path: insert(path.read_text(encoding="utf-8"), block(results))}
     for name, (figure, width) in pictures(results).items():
-        written.append(results.folder / name)
-        artifacts.write_text(written[-1], browser.vector(figure, width) + mark)
-    return written
+        texts[results.folder / name] = browser.vector(figure, width) + mark
+    for file, text in texts.items():
+        artifacts.write_text(file, text)
+    return list(texts)

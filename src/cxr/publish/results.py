@@ -72,7 +72,7 @@ class Results:
 
     def named(self) -> dict[str, str]:
         """Run -> what pages call it: without the split, where that leaves no two alike."""
-        short = {r.name: r.name.removesuffix(f"-{r.split}") for r in self.runs}
+        short = {r.name: r.name.removesuffix(f"-{r.split}" if r.split else "") for r in self.runs}
         return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
     def table(self, kind: str, run: str) -> pd.DataFrame | None:

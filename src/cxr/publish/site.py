@@ -1,5 +1,6 @@
 """A site of a profile's results: its notebooks and cards as pages that need no network."""
 
+import contextlib
 import copy
 import re
 import shutil
@@ -119,13 +120,12 @@ def _index(
     library: str,
 ) -> str:
     """The first page: what was found, and where everything else is."""
-    try:
-        tables = results.of_folder(config.presentation / "tables").tables("auroc")
-    except InputError:
-        tables, drawing = {}, ""
-    else:
+    means, drawing = {}, ""
+    with contextlib.suppress(InputError):  # nothing was evaluated yet
+        found = results.of_folder(config.presentation / "tables")
+        means = {words: found.mean(run) for run, words in found.named().items()}
         title = "AUROC by finding, with 95 % intervals"
-        ranked = figures.ranked(tables, title=title, axis="AUROC", reference=0.5)
+        ranked = figures.ranked(found.tables("auroc"), title=title, axis="AUROC", reference=0.5)
         drawing = figures.fragment(ranked, "results", library=library)
     return (
         templates("cxr.publish")
@@ -133,7 +133,7 @@ def _index(
         .render(
             title=TITLE,
             banner=_markdown(config.banner),
-            means={name: table.set_index("finding").loc["Mean"] for name, table in tables.items()},
+            means=means,
             with_interval=with_interval,
             drawing=drawing,
             notebooks={

@@ -18,7 +18,8 @@ def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) ->
     Patients with equally many films are drawn at random, as many for each part as
     keeps the films in proportion; the many patients with one film meet the sizes.
     Then patients with equally many films change places while that brings the
-    findings, the patients who have them, views, sexes and ages closer to proportion.
+    findings, the patients who have them, views, sexes and ages closer to proportion;
+    what is still far from it then counts more, in further turns.
 
     All sums are of whole numbers, so every machine gives the same split.
 
@@ -53,7 +54,15 @@ def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) ->
             f"{', '.join(f'{films:,} films for {name}' for name, films in sizes.items())}; "
             "use records with more patients."
         )
-    _exchange(part, films, _counts_by_patient(records, patient), wanted, random)
+    counts = _counts_by_patient(records, patient)
+    weights = np.ones(counts.shape[1], dtype=np.int64)
+    for _ in range(_MOST_TURNS):
+        _exchange(part, films, weights * counts, wanted, random)
+        far = (np.abs(_deviation(part, counts, wanted)) > _FAR).any(axis=0)
+        if not far.any():
+            break
+        # Swaps ended where films and patients of a finding pull in two directions.
+        weights[far] *= 2
     names = np.array(list(sizes), dtype=object)
     return pd.Series(names[part[patient]], index=records.index, name="split", dtype=str)
 
@@ -103,8 +112,7 @@ def _exchange(
     # Whole numbers held in floats: sums are exact in any order. `einsum` below, not `@`:
     # BLAS would wake its threads for each small product, and stall where cores are busy.
     values = counts.astype(np.float64)
-    target = np.rint(np.outer(wanted / wanted.sum(), values.sum(axis=0)))
-    deviation = np.stack([values[part == p].sum(axis=0) for p in range(len(wanted))]) - target
+    deviation = _deviation(part, values, wanted)
     pairs = [(a, b) for a in range(len(wanted)) for b in range(a)]
     without_gain = 0
     for _ in range(_MOST_ROUNDS):
@@ -131,9 +139,19 @@ def _exchange(
             part[here[i]], part[there[j]] = b, a
 
 
+def _deviation(part: np.ndarray, counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """By how much each part's sums exceed their proportion, float64 (parts, sums)."""
+    values = counts.astype(np.float64)
+    target = np.rint(np.outer(wanted / wanted.sum(), values.sum(axis=0)))
+    return np.stack([values[part == p].sum(axis=0) for p in range(len(wanted))]) - target
+
+
 # Patients of either part that a round compares; rounds in all, and rounds in succession
 # without a better pair, after which swapping ends.
 _PAIRS, _MOST_ROUNDS, _PATIENCE = 200, 5_000, 100
+
+# What misses by more films or patients than this counts double in a further turn.
+_FAR, _MOST_TURNS = 8, 6
 
 
 def _counts_by_patient(records: pd.DataFrame, patient: np.ndarray) -> np.ndarray:
