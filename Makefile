@@ -56,7 +56,7 @@ deck: $(READY) ## write the results as slides (RESULTS=<folder with tables>)
 readme: $(READY) ## write the README's results, pictures and slides (needs Chromium)
 	$(BIN)/python -m cxr readme
 
-preflight: $(READY) ## name the GPU, its memory and the precision
+preflight: $(READY) ## name the GPU and the precision, rehearse the training
 	$(BIN)/python -m cxr preflight --profile $(PROFILE)
 
 lint: $(READY) ## check style and types

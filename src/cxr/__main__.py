@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "execute the notebooks in order")
     for flag, name, default in (("--from", "first", "000"), ("--to", "last", "300")):
         run.add_argument(flag, dest=name, default=default, metavar="STAGE", help="000 to 300")
-    command("preflight", _preflight, "name the GPU, its memory, the precision")
+    text = "name the GPU and the precision; rehearse the training on made-up films"
+    preflight = command("preflight", _preflight, text)
+    preflight.add_argument("--devices-only", action="store_true", help="do without the rehearsal")
     evaluate = command("evaluate", _evaluate, "evaluate files of any models' scores", profile=False)
     for flag, options in _EVALUATE.items():
         evaluate.add_argument(flag, **options)
@@ -118,7 +120,8 @@ def _run(options: argparse.Namespace) -> int:
         # Before hours of download, not after them; in a process of its own, so that this one,
         # which waits for hours, holds neither TensorFlow nor a GPU.
         command = [sys.executable, "-m", "cxr", "preflight", "--profile", config.profile]
-        checked = subprocess.run(command, check=False)
+        # The demo is over before its rehearsal would be.
+        checked = subprocess.run(command + ["--devices-only"] * config.phantoms, check=False)
         if checked.returncode:
             return checked.returncode
     try:
@@ -131,9 +134,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _preflight(options: argparse.Namespace) -> int:
-    from cxr.modelling import devices
+    from cxr.modelling import devices, rehearsal
 
-    print(devices.preflight(load_config(profile=options.profile)), flush=True)
+    config = load_config(profile=options.profile)
+    print(devices.preflight(config), flush=True)
+    if not options.devices_only:
+        print(rehearsal.summary(rehearsal.rehearse(config), config), flush=True)
     return 0
 
 

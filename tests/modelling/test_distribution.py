@@ -1,5 +1,6 @@
 """All GPUs of one machine, played by two halves of the processor: what one device would learn."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cxr.findings import FINDINGS
+from cxr.modelling import models
 
 pytestmark = pytest.mark.slow
 
@@ -17,17 +19,21 @@ pytestmark = pytest.mark.slow
 def roots(tmp_path_factory):
     """Folders of the same trainings on one device and on two, by number of devices."""
     folders = {count: tmp_path_factory.mktemp(f"devices{count}") for count in (1, 2)}
-    script = Path(__file__).with_name("two_devices.py")
     for count, folder in folders.items():
-        child = subprocess.run(
-            [sys.executable, script, str(count), folder],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert child.returncode == 0, child.stderr[-3000:]
+        run(count, folder, "curves")
     return folders
+
+
+def run(number, folder, *task, ends=0):
+    """Run `two_devices.py` in a process of its own."""
+    child = subprocess.run(
+        [sys.executable, Path(__file__).with_name("two_devices.py"), str(number), folder, *task],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert child.returncode == ends, child.stderr[-3000:]
 
 
 def read(roots, name):
@@ -58,3 +64,32 @@ def test_a_batch_that_does_not_divide_gives_the_gradient_of_its_films_alone(root
     alone, shared = (np.load(roots[count] / f"gradient-{films}.npy") for count in (1, 2))
     assert np.abs(alone).max() > 0.01
     np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-6)
+
+
+def learns_and_goes_on(model, tmp_path):
+    """Two epochs on two devices, undisturbed and killed in the second: the same in the end."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(2, whole, "train", model, "0")
+    # Four steps are an epoch: six lie in the middle of the second.
+    run(2, killed, "train", model, "6", ends=-signal.SIGKILL)
+    assert len(pd.read_csv(killed / f"runs/{model}-patient/history.csv")) == 1
+    run(2, killed, "train", model, "0")
+    for name in ("validation_scores.csv", "history.csv"):
+        expected, found = (
+            pd.read_csv(root / f"runs/{model}-patient" / name).drop(
+                columns="seconds", errors="ignore"
+            )
+            for root in (whole, killed)
+        )
+        pd.testing.assert_frame_equal(expected, found, rtol=1e-5)
+    assert len(found) == 2
+
+
+def test_a_killed_training_on_two_devices_goes_on_to_the_same_result(tmp_path):
+    learns_and_goes_on("baseline", tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("model", [name for name in models.MODELS if name != "baseline"])
+def test_every_model_learns_on_two_devices_and_goes_on_after_a_kill(model, tmp_path):
+    learns_and_goes_on(model, tmp_path)

@@ -108,7 +108,12 @@ def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
     films = sorted(paths)
     if not films:
         raise InputError("there are no films to prepare; run 000-data_download first.")
-    facts = [Path(paths[film]).stat() for film in films]
+    try:
+        facts = [Path(paths[film]).stat() for film in films]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"the film {error.filename} is no longer there; run 000-data_download again."
+        ) from None
     sources = [
         f"{film} {fact.st_size} {fact.st_mtime_ns}" for film, fact in zip(films, facts, strict=True)
     ]

@@ -46,6 +46,11 @@ class Keeper(keras.callbacks.Callback):
         path = self._folder / "checkpoint.npz"
         if not path.exists():
             return 0
+        if not (self._folder / "model.keras").exists():
+            raise InputError(
+                f"{self._folder} holds a checkpoint but no longer the best model, model.keras; "
+                "remove the folder and run again: training starts over."
+            )
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))

@@ -25,8 +25,8 @@ def preflight(config: Config) -> str:
     keras.utils.set_random_seed(config.seed)
     # Same seed, same device, same result; costs some speed on GPUs.
     tf.config.experimental.enable_op_determinism()
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
         hint = _idle_gpu()
         if config.profile in NEEDS_GPU and not config.allow_cpu:
             raise InputError(
@@ -35,10 +35,8 @@ def preflight(config: Config) -> str:
             )
         keras.config.set_dtype_policy("float32")
         return f"No GPU: training on {os.cpu_count()} CPU cores in float32. {hint}".strip()
-    with contextlib.suppress(RuntimeError):  # already running: growth was set then
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    gpus()
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in found]
     capability = min(detail.get("compute_capability", (0, 0)) for detail in details)
     # Tensor cores came with 7.0 (Volta, T4); bfloat16, which needs no loss scaling, with 8.0.
     precision = "float32"
@@ -46,7 +44,7 @@ def preflight(config: Config) -> str:
         precision = "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
     keras.config.set_dtype_policy(precision)
     names = ", ".join(detail.get("device_name", "GPU") for detail in details)
-    return f"{len(gpus)} GPU(s): {_gpu_memory() or names}; precision {precision}."
+    return f"{len(found)} GPU(s): {_gpu_memory() or names}; precision {precision}."
 
 
 def _gpu_memory() -> str:
@@ -66,14 +64,32 @@ def _idle_gpu() -> str:
     return f"The driver lists {names}: install TensorFlow's CUDA libraries with `make run CUDA=1`."
 
 
+def gpus() -> int:
+    """GPUs that TensorFlow uses; each grows its memory, for whichever model comes first."""
+    with contextlib.suppress(RuntimeError):  # already running: growth was set then
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return len(tf.config.list_logical_devices("GPU"))
+
+
 @functools.cache
 def strategy() -> tf.distribute.Strategy:
     """All GPUs of this machine; made once, since a second one in a process fails."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy() if gpus() > 1 else tf.distribute.get_strategy()
 
 
-def steps_per_look() -> int:
-    """Steps between two looks at the loss: each look waits until the device is done."""
-    return 8 if tf.config.list_logical_devices("GPU") else 1
+def replicas() -> int:
+    """Devices that a batch is divided among."""
+    return strategy().num_replicas_in_sync
+
+
+def compiling() -> dict:
+    """How Keras puts a training step on the devices, as arguments of `compile`.
+
+    One GPU takes eight steps between two looks of the host, each compiled by XLA as Keras
+    does by default. Several take one: a loop of steps ends with "You must feed a value for
+    placeholder tensor" under `MirroredStrategy` (keras issue 19246), and the sums over
+    devices in batch normalisation cannot be compiled. On a CPU, XLA's convolutions are slow.
+    """
+    alone = gpus() == 1
+    return {"jit_compile": alone, "steps_per_execution": 8 if alone else 1}

@@ -10,6 +10,7 @@ from cxr import artifacts
 from cxr.errors import InputError
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
+from cxr.modelling import devices
 from cxr.modelling.tensors import keras, tf
 
 # Films in one step: no gradients are kept, so more fit than in training.
@@ -22,13 +23,32 @@ def load_network(folder: Path) -> keras.Model:
     Raises:
         InputError: if there is no model, or the file is damaged.
     """
-    path = Path(folder) / "model.keras"
-    if not path.exists():
-        raise InputError(f"{path} does not exist; run 200-modeling first.")
+    path = verified_model(Path(folder))
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with devices.strategy().scope():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise InputError(f"{path} cannot be loaded ({error}); train it again.") from error
+        raise InputError(f"{path} cannot be loaded ({error}); {_anew(folder)}") from error
+
+
+def verified_model(folder: Path) -> Path:
+    """The model file of a run, which has to be the one that its training wrote.
+
+    Raises:
+        InputError: if it is not there, or has changed since.
+    """
+    path, record = folder / "model.keras", folder / "config.json"
+    if not path.exists():
+        remedy = _anew(folder) if record.exists() else "run 200-modeling first."
+        raise InputError(f"{path} does not exist; {remedy}")
+    written = artifacts.read_json(record).get("model_checksum") if record.exists() else None
+    if written not in (None, artifacts.sha256(path)):
+        raise InputError(f"{path} is not the file that the training wrote; {_anew(folder)}")
+    return path
+
+
+def _anew(folder: Path) -> str:
+    return f"remove {folder} and run 200-modeling again: it trains anew."
 
 
 def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
@@ -53,10 +73,26 @@ def scorer(
 ) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
     """`score_films` for one network, whose evaluation pass is traced once for all calls."""
     side = network.input_shape[1]
+    strategy, replicas = devices.strategy(), devices.replicas()
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)])
     def forward(pictures):
         return network(tf.cast(pictures, tf.float32), training=False)
+
+    signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)]
+    on_one = tf.function(forward, input_signature=signature)
+    on_all = tf.function(lambda parts: strategy.run(forward, args=(parts,)))
+
+    def divided(pictures: np.ndarray) -> np.ndarray:
+        """`forward`, with a part of the films on each device; filled up by films again."""
+        filled = pictures[
+            np.resize(np.arange(len(pictures)), -(-len(pictures) // replicas) * replicas)
+        ]
+        parts = np.split(filled, replicas)
+        placed = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+        )
+        results = strategy.experimental_local_results(on_all(placed))
+        return np.concatenate([result.numpy() for result in results])[: len(pictures)]
 
     def score(store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
         if side != store.size:
@@ -66,9 +102,11 @@ def scorer(
             )
         probabilities = np.empty((len(frame), len(FINDINGS)), dtype=np.float32)
         rows = store.rows(frame["film"])
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            probabilities[start : start + len(part)] = forward(tf.constant(store.take(part)))
+        batch = BATCH * replicas
+        for start in range(0, len(rows), batch):
+            pictures = store.take(rows[start : start + batch])
+            scored = on_one(tf.constant(pictures)) if replicas == 1 else divided(pictures)
+            probabilities[start : start + len(pictures)] = scored
         scores = frame[["film", "patient_id"]].reset_index(drop=True)
         return pd.concat([scores, pd.DataFrame(probabilities, columns=list(FINDINGS))], axis=1)
 

@@ -48,10 +48,13 @@ class Entry:
     # one for each of four sizes; other sizes take that for 224 px.
     imagenet_file: str | None = None
     recipe: Recipe = Recipe()
+    # Smaller films are enlarged to this side, where the network starts from ImageNet weights.
+    enlarged_to: int = 0
 
     def weights_file(self, image_size: int) -> str:
         """The name under which Keras stores the ImageNet weights for a film size."""
-        side = image_size if image_size in (128, 160, 192, 224) else 224
+        side = max(image_size, self.enlarged_to)
+        side = side if side in (128, 160, 192, 224) else 224
         return (self.imagenet_file or "").format(size=side)
 
 
@@ -192,7 +195,11 @@ def _residual(image_size: int, weights: str | None) -> keras.Model:
     for stage, filters in enumerate((32, 64, 128, 256), start=1):
         strides = 1 if stage == 1 else 2
         y = _normalised(x, f"stage{stage}_norm1")
-        shortcut = y if strides == 1 else layers.AveragePooling2D(2, name=f"stage{stage}_pool")(y)
+        shortcut = y
+        if strides > 1:
+            # "same", as the convolutions beside it: films of any size pass.
+            pool = layers.AveragePooling2D(2, padding="same", name=f"stage{stage}_pool")
+            shortcut = pool(y)
         shortcut = layers.Conv2D(filters, 1, use_bias=False, name=f"stage{stage}_skip")(shortcut)
         y = layers.Conv2D(
             filters,
@@ -278,12 +285,14 @@ MODELS: dict[str, Entry] = {
         3e-4,
         imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5",
         recipe=Recipe(mirror=True),
+        enlarged_to=_IMAGENET_SIDE,
     ),
     "mobilenet_small": Entry(
         _mobilenet(0.25, "mobilenet_small"),
         1e-3,
         imagenet_file="mobilenet_2_5_{size}_tf_no_top.h5",
         recipe=Recipe(mirror=True),
+        enlarged_to=_IMAGENET_SIDE,
     ),
     "densenet121": Entry(
         _densenet121,

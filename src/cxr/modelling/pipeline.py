@@ -1,33 +1,62 @@
-"""From stored films to batches on the device; augmentation in the training step."""
+"""From stored films to batches; augmentation, as a function of the device."""
 
+import collections
+import concurrent.futures
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from cxr.films import film_cache
-from cxr.modelling.tensors import tf
+from cxr.modelling.tensors import compiled, keras, tf
+
+ops = keras.ops
 
 # The original project's augmentation: shifts of a tenth of the side, zoom 0.85 to 1.15,
 # rotation of 5 degrees, and `shear_range=0.1`, which Keras reads as degrees.
-SHIFT, ZOOM, ROTATION, SHEAR = 0.1, 0.15, np.deg2rad(5), np.deg2rad(0.1)
+SHIFT, ZOOM, ROTATION, SHEAR = 0.1, 0.15, float(np.deg2rad(5)), float(np.deg2rad(0.1))
+
+# Numbers that decide how a film is varied: rotation, shear, zoom (2), shift (2), mirroring,
+# and its share in a blend with another film.
+DRAWS = 8
+
+# Batches that are read while the device works.
+_AHEAD = 3
 
 
 @dataclasses.dataclass
 class Order:
-    """The order of the training films: another one each epoch, decided by the seed.
+    """The order of the training films, and how each is varied: anew every epoch.
 
-    It depends on the seed and the epoch only, so an interrupted training that starts
-    again at some epoch sees the same films in the same order.
+    Both depend on the seed and the epoch only, not on the devices or on what ran before: an
+    interrupted training that starts again at some epoch sees the same films, varied the
+    same way.
     """
 
     films: int
     seed: int
     epoch: int = 0
+    # Films are blended in shares drawn from Beta(mixup, mixup); 0: never.
+    mixup: float = 0.0
 
     def rows(self) -> np.ndarray:
         """Positions 0..films-1, shuffled for the current epoch."""
         return np.random.default_rng((self.seed, self.epoch)).permutation(self.films)
+
+    def draws(self) -> np.ndarray:
+        """What `augment` needs for each film in the current epoch, float32 (films, `DRAWS`)."""
+        generator = np.random.default_rng((self.seed, self.epoch, 1))
+        return generator.uniform(-1, 1, (self.films, DRAWS)).astype(np.float32)
+
+    def share(self, batch: int) -> float:
+        """The share that films keep in a batch of the current epoch: 1, or less with mixup.
+
+        One share a batch, as Zhang et al. (ICLR 2018) found to work as well as one a film.
+        """
+        if not self.mixup:
+            return 1.0
+        generator = np.random.default_rng((self.seed, self.epoch, 2, batch))
+        return generator.beta(self.mixup, self.mixup)
 
 
 def batches(
@@ -37,54 +66,56 @@ def batches(
     *,
     batch_size: int,
     order: Order | None = None,
-    multiple: int = 1,
+    replicas: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of films to train on, in order or shuffled; the last, short one is kept.
+    """Batches of films to train on, in order or shuffled, all of the same size.
 
     Args:
         store: where the films lie.
         rows: their rows in the store, int (films,).
         targets: 0/1 (films, 14), row for row with `rows`.
-        batch_size: films in a batch, over all devices.
-        order: shuffles anew each time that the dataset is iterated; None keeps the order.
-        multiple: batches are filled up to a multiple of this with films of the same epoch
-            that weigh nothing; at least the number of devices, since one without a film fails.
+        batch_size: films in a batch, over all devices; no more than there are films.
+        order: shuffles and varies anew each time that the dataset is iterated; None keeps
+            the order, with draws of 0, which leave a film as it is.
+        replicas: devices that a batch is divided among. It is filled up to a multiple with
+            films that weigh nothing, since a device without a film fails; so is the last
+            batch, since a few films alone would spoil the moving statistics.
 
     Returns:
-        Dataset of uint8 films (n, size, size, 1), float32 targets (n, 14) and float32
-        weights (n,): 0 for filling, and the same for every film, so that their mean is 1.
+        Dataset of (inputs, targets, weights): inputs "film", uint8 (n, size, size, 1), and
+        "draws", float32 (n, `DRAWS`); float32 targets (n, 14); float32 weights (n,): 0 for
+        filling, and the same for every film, so that their mean is 1.
     """
-    rows, targets = np.asarray(rows), np.asarray(targets)
+    rows, targets = np.asarray(rows), np.asarray(targets, np.float32)
     if len(targets) != len(rows):
         raise ValueError(f"{len(rows)} films but {len(targets)} rows of targets")
+    batch_size = min(batch_size, len(rows))
+    full = -(-batch_size // replicas) * replicas
 
-    def positions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch() -> Iterator[tuple]:
         shuffled = order.rows() if order else np.arange(len(rows))
-        for start in range(0, len(shuffled), batch_size):
+        draws = order.draws() if order else np.zeros((len(rows), DRAWS), np.float32)
+
+        def load(start: int) -> tuple:
             batch = shuffled[start : start + batch_size]
-            missing = -len(batch) % multiple
             # Real films as filling: blank ones would disturb batch normalisation.
-            filled = np.concatenate([batch, np.resize(shuffled, missing)])
+            filled = np.concatenate([batch, np.resize(shuffled, full - len(batch))])
             # Weights average 1, so that each device's mean loss is its share of the whole.
-            weights = np.r_[np.full(len(batch), len(filled) / len(batch)), np.zeros(missing)]
-            yield filled, weights.astype(np.float32)
+            weights = np.where(np.arange(full) < len(batch), full / len(batch), 0)
+            labels, variation = targets[filled], draws[filled]
+            variation[:, -1] = share = order.share(start // batch_size) if order else 1
+            others = np.arange(full).reshape(replicas, -1)[:, ::-1].ravel()
+            labels = share * labels + (1 - share) * labels[others]
+            inputs = {"film": store.take(rows[filled]), "draws": variation}
+            return inputs, labels.astype(np.float32), weights.astype(np.float32)
 
-    def load(batch: np.ndarray):
-        return store.take(rows[batch]), targets[batch].astype(np.float32)
+        return _read_ahead(load, range(0, len(rows), batch_size))
 
-    def as_tensors(batch, weights):
-        pictures, labels = tf.numpy_function(load, [batch], (tf.uint8, tf.float32))
-        pictures.set_shape((None, store.size, store.size, 1))
-        labels.set_shape((None, targets.shape[1]))
-        return pictures, labels, weights
-
-    dataset = tf.data.Dataset.from_generator(
-        positions,
-        output_signature=(
-            tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((None,), tf.float32),
-        ),
-    )
+    films = tf.TensorSpec((full, store.size, store.size, 1), tf.uint8)
+    inputs = {"film": films, "draws": tf.TensorSpec((full, DRAWS), tf.float32)}
+    labels = tf.TensorSpec((full, targets.shape[1]), tf.float32)
+    signature = (inputs, labels, tf.TensorSpec((full,), tf.float32))
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     # The number of batches is known: progress and schedules need it.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
     options = tf.data.Options()
@@ -93,77 +124,87 @@ def batches(
     # Nothing here is left to tune, and TensorFlow 2.21's tuner sleeps for 10 ms, 20 ms, 40 ms
     # and so on up to a minute: an epoch could end only when it woke up, up to twice as late.
     options.autotune.enabled = False
-    return dataset.map(as_tensors).prefetch(2).with_options(options)
+    return dataset.with_options(options)
 
 
-def augment(pictures: tf.Tensor, seed: tf.Tensor, *, mirror: bool = False) -> tf.Tensor:
-    """Shift, zoom, rotate and shear each film at random, in one resampling.
+def _read_ahead(load: Callable, parts: Iterable) -> Iterator:
+    """`load` each part in a thread of its own, a few parts before they are asked for.
+
+    A dataset's own `prefetch` does nothing under deterministic operations where Python
+    reads the films: the device would wait for every batch.
+    """
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as reader:
+        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+        for part in parts:
+            waiting.append(reader.submit(load, part))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@compiled
+def augment(pictures, draws, *, mirror: bool = False, blend: bool = False):
+    """Shift, zoom, rotate and shear each film, in one resampling.
 
     Args:
         pictures: (films, size, size, 1), values 0 to 255.
-        seed: two int32; the same seed gives the same films.
-        mirror: also swap left and right in about half of the films.
+        draws: float32 (films, `DRAWS`), -1 to 1, as `Order.draws` makes them; the last is the
+            film's share in a blend, 0 to 1.
+        mirror: also swap left and right where the seventh draw is negative.
+        blend: mix each film with the one that stands as far from the batch's end (mixup).
 
     Returns:
         float32 of the same shape, bilinear, borders reflected, values 0 to 255.
     """
-    shape = tf.shape(pictures)
-    count, side = shape[0], tf.cast(shape[1], tf.float32)
-    draws = tf.random.stateless_uniform((7, count), seed, -1.0, 1.0)
-    angle, shear = ROTATION * draws[0], SHEAR * draws[1]
-    zoom_x, zoom_y = 1 + ZOOM * draws[2], 1 + ZOOM * draws[3]
-    shift_x, shift_y = SHIFT * side * draws[4], SHIFT * side * draws[5]
-    if mirror:
-        zoom_x *= tf.where(draws[6] < 0, -1.0, 1.0)
-    # Output pixel -> input pixel: rotation after shear after zoom, around the centre.
-    a, b = tf.cos(angle) * zoom_x, -tf.sin(angle + shear) * zoom_y
-    c, d = tf.sin(angle) * zoom_x, tf.cos(angle + shear) * zoom_y
+    side = pictures.shape[1]
     centre = (side - 1) / 2
-    zeros = tf.zeros_like(a)
-    transforms = tf.stack(
-        [
-            a,
-            b,
-            centre - a * centre - b * centre + shift_x,
-            c,
-            d,
-            centre - c * centre - d * centre + shift_y,
-            zeros,
-            zeros,
-        ],
-        axis=1,
+    # One number a film, against its rows and columns of pixels.
+    angle, shear, zoom_x, zoom_y, shift_x, shift_y, swap, share = (
+        draws[:, number, None, None] for number in range(DRAWS)
     )
-    augmented = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(pictures, tf.float32),
-        transforms=transforms,
-        output_shape=shape[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
-    # Known before the first batch, as layers that resize need it.
-    augmented.set_shape(pictures.shape)
-    return augmented
+    angle, shear = ROTATION * angle, SHEAR * shear
+    zoom_x, zoom_y = 1 + ZOOM * zoom_x, 1 + ZOOM * zoom_y
+    if mirror:
+        zoom_x = ops.where(swap < 0, -zoom_x, zoom_x)
+    # Output pixel -> input pixel: rotation after shear after zoom, around the centre.
+    along = ops.arange(side, dtype="float32") - centre
+    x, y = zoom_x * along[None, None, :], zoom_y * along[None, :, None]
+    column = ops.cos(angle) * x - ops.sin(angle + shear) * y + centre + SHIFT * side * shift_x
+    row = ops.sin(angle) * x + ops.cos(angle + shear) * y + centre + SHIFT * side * shift_y
+    moved = _bilinear(pictures, _reflected(row, side), _reflected(column, side))[..., None]
+    if blend:
+        share = share[..., None]
+        moved = share * moved + (1 - share) * ops.flip(moved, axis=0)
+    return moved
 
 
-def blend(
-    pictures: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, strength: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blend each film, and its targets, with another of the batch (mixup).
+def _reflected(place, side: int):
+    """Pixel coordinates, brought between 0 and side - 1 as by mirrors at the outer edges."""
+    place = ops.mod(place + 0.5, 2 * side)
+    return ops.clip(side - ops.abs(place - side) - 0.5, 0, side - 1)
 
-    Args:
-        pictures, targets: a batch.
-        seed: two int32.
-        strength: the share of the other film is drawn from Beta(strength, strength), once
-            a batch, as Zhang et al. (ICLR 2018) found to work as well as once a film.
+
+def _bilinear(pictures, row, column):
+    """Grey values between pixels, (films, size, size).
+
+    Gathered, not by TensorFlow's own resampling kernel: XLA has none, and compiled the
+    gathering is faster than the kernel (`benchmarks/modelling.py`).
     """
-    gammas = tf.random.stateless_gamma((2,), seed + 1, strength)
-    share = gammas[0] / tf.reduce_sum(gammas)
-    pictures, targets = tf.cast(pictures, tf.float32), tf.cast(targets, tf.float32)
-    return (
-        share * pictures + (1 - share) * pictures[::-1],
-        share * targets + (1 - share) * targets[::-1],
-    )
+    side = pictures.shape[1]
+    flat = ops.reshape(pictures, (-1,))
+    first = side * side * ops.arange(ops.shape(pictures)[0], dtype="int32")[:, None, None]
+
+    def at(row, column):
+        return ops.cast(ops.take(flat, first + row * side + column), "float32")
+
+    top, left = ops.floor(row), ops.floor(column)
+    down, right = row - top, column - left
+    top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
+    below, beside = ops.minimum(top + 1, side - 1), ops.minimum(left + 1, side - 1)
+    upper = at(top, left) * (1 - right) + at(top, beside) * right
+    lower = at(below, left) * (1 - right) + at(below, beside) * right
+    return upper * (1 - down) + lower * down
 
 
 def examples(picture: np.ndarray, *, seed: int, count: int = 7) -> np.ndarray:
@@ -176,5 +217,6 @@ def examples(picture: np.ndarray, *, seed: int, count: int = 7) -> np.ndarray:
         float32 (1 + count, size, size), 0 to 255.
     """
     repeated = np.repeat(picture[np.newaxis, :, :, np.newaxis], count, axis=0)
-    variants = augment(tf.constant(repeated), tf.constant([seed % 2**31, 0])).numpy()
-    return np.concatenate([picture[np.newaxis].astype(np.float32), variants[..., 0]])
+    variants = augment(repeated, Order(count, seed).draws())
+    variants = keras.ops.convert_to_numpy(variants)[..., 0]
+    return np.concatenate([picture[np.newaxis].astype(np.float32), variants])

@@ -40,4 +40,12 @@ with _quiet():
 # TensorFlow warns of retracing where several networks are scored one after the other.
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+
+def compiled(function):
+    """`function` of tensors, compiled by XLA where TensorFlow runs it; JAX compiles the whole."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    return tf.function(function, jit_compile=True)
+
+
+__all__ = ["compiled", "keras", "tf"]

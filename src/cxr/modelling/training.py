@@ -59,39 +59,25 @@ def _no_training_films(wanted: int) -> InputError:
 
 
 class Trainee(keras.Model):
-    """A network in training: augments its films on the device, as part of the step."""
+    """A network in training: augments its films on the device, as part of the step.
 
-    def __init__(
-        self,
-        network: keras.Model,
-        seed: int,
-        *,
-        augmented: bool = True,
-        recipe: models.Recipe | None = None,
-    ):
+    Takes the inputs of `pipeline.batches`; on every backend of Keras.
+    """
+
+    def __init__(self, network: keras.Model, recipe: models.Recipe | None = None):
         super().__init__(name="trainee")
-        self.network, self.augmented, self._seed = network, augmented, seed
-        self._recipe = recipe or models.Recipe()
-        # Counts steps, and so decides the augmentation; saved with the checkpoint.
-        self.step = keras.Variable(
-            0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
-        )
+        self.network, self._recipe = network, recipe or models.Recipe()
 
-    def call(self, pictures, training=False):
+    def call(self, inputs, training=False):
+        pictures = inputs["film"]
+        if training:
+            pictures = pipeline.augment(
+                pictures,
+                inputs["draws"],
+                mirror=self._recipe.mirror,
+                blend=bool(self._recipe.mixup),
+            )
         return self.network(pictures, training=training)
-
-    def train_step(self, data):
-        pictures, targets, weights = data
-        if self.augmented:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            step = tf.cast(self.step.value, tf.int32)
-            # Steps and devices draw from different streams of the same seed.
-            seed = tf.stack([self._seed + 7919 * replica, step])
-            pictures = pipeline.augment(pictures, seed, mirror=self._recipe.mirror)
-            if self._recipe.mixup:
-                pictures, targets = pipeline.blend(pictures, targets, seed, self._recipe.mixup)
-        self.step.assign_add(1)
-        return super().train_step((pictures, targets, weights))
 
 
 def run(
@@ -128,6 +114,7 @@ def run(
     if train.empty:
         raise _no_training_films(len(splits["train"]))
     recipe = recipe or models.registered(model).recipe
+    _refuse_bad_targets(train, validation)
     folder = config.runs / config.run_name(model)
     settings = _settings(model, train, validation, config, split_checksum, recipe)
     if (found := _found(folder, settings)) and found["finished"]:
@@ -142,16 +129,15 @@ def run(
         "versions": artifacts.versions(),
         "commit": artifacts.commit(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
-        "precision": keras.config.dtype_policy().name,
     }
-    artifacts.write_json(folder / "config.json", record)
-    with _explained(config):
-        measured = _fit(folder, store, train, validation, settings, recipe)
+    with explained(config):
+        measured = _fit(folder, store, train, validation, record, config.weights)
     scores = inference.score_films(inference.load_network(folder), store, validation)
     scores = inference.marked(scores, record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     record |= measured
+    record["model_checksum"] = artifacts.sha256(folder / "model.keras")
     record["finished"] = artifacts.now()
     artifacts.write_json(folder / "config.json", record)
     return record
@@ -167,9 +153,13 @@ def _settings(
 ) -> dict:
     """All that decides a run's result; a run is reused only where none of it differs."""
     entry = models.registered(model)
+    weights = Path(config.weights if entry.imagenet_file else "none")
     return {
         "model": model,
-        "weights": config.weights if entry.imagenet_file else "none",
+        # By content: the same file in another folder is the same setting.
+        "weights": weights.name,
+        "weights_checksum": artifacts.sha256(weights) if weights.is_file() else None,
+        "precision": keras.config.dtype_policy().name,
         "image_size": config.image_size,
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -179,22 +169,65 @@ def _settings(
         "split_checksum": split_checksum,
         "train_films": len(train),
         "train_patients": int(train["patient_id"].nunique()),
-        "train_checksum": artifacts.fingerprint(train["film"]),
+        "train_checksum": _labelled(train),
         "validation_films": len(validation),
         "validation_patients": int(validation["patient_id"].nunique()),
+        "validation_checksum": _labelled(validation),
         "phantoms": config.phantoms,
         "recipe": dataclasses.asdict(recipe),
     }
 
 
+def _labelled(frame: pd.DataFrame) -> str:
+    """A checksum of films together with their labels."""
+    labels = frame[list(FINDINGS)].to_numpy(int).astype("U1")
+    return artifacts.fingerprint(
+        f"{film} {''.join(row)}" for film, row in zip(frame["film"], labels, strict=True)
+    )
+
+
+def _refuse_bad_targets(train: pd.DataFrame, validation: pd.DataFrame) -> None:
+    """Refuse labels that are not 0 or 1, and films in both splits."""
+    for name, frame in (("training", train), ("validation", validation)):
+        for finding in FINDINGS:
+            wrong = ~frame[finding].isin([0, 1])
+            if wrong.any():
+                film, value = frame.loc[wrong, ["film", finding]].iloc[0]
+                raise InputError(
+                    f"{int(wrong.sum()):,} of {len(frame):,} {name} films have a label of "
+                    f"{finding} that is neither 0 nor 1, such as {value!r} of {film}; run "
+                    "100-data_cleaning_eda again."
+                )
+        twice = frame["film"].duplicated()
+        if twice.any():
+            raise InputError(
+                f"{int(twice.sum()):,} {name} films are listed twice, such as "
+                f"{frame.loc[twice, 'film'].iloc[0]}; run 100-data_cleaning_eda again."
+            )
+    both = sorted(set(train["film"]) & set(validation["film"]))
+    if both:
+        raise InputError(
+            f"{len(both):,} films are in training and in validation, such as {both[0]}; run "
+            "100-data_cleaning_eda again."
+        )
+
+
 def _found(folder: Path, settings: dict) -> dict | None:
-    """The record of an earlier call, if there is one; refused if it had other settings."""
+    """The record of an earlier call, if it left anything; refused if it had other settings.
+
+    Before its first epoch has ended, a run binds nobody: wrong weights or a learning rate
+    that was too high can be mended by the same command.
+    """
     path = folder / "config.json"
     if not path.exists():
         return None
     found = artifacts.read_json(path)
+    if not found.get("finished") and not (folder / "checkpoint.npz").exists():
+        return None
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
     artifacts.refuse_other_settings(folder, found, settings, remedy)
+    if found["finished"]:
+        inference.verified_model(folder)
     return found
 
 
@@ -204,29 +237,27 @@ def _fit(
     train: pd.DataFrame,
     validation: pd.DataFrame,
     settings: dict,
-    recipe: models.Recipe,
+    weights: str,
 ) -> dict:
     """Fit until the last epoch or until validation stops rising; the best model is on disk."""
     keras.utils.set_random_seed(settings["seed"])
     batch_size, epochs = settings["batch_size"], settings["epochs"]
-    trainee = _trainee(settings, recipe, steps=math.ceil(len(train) / batch_size) * epochs)
-    order = pipeline.Order(len(train), settings["seed"])
-    replicas = devices.strategy().num_replicas_in_sync
+    recipe, steps = models.Recipe(**settings["recipe"]), math.ceil(len(train) / batch_size) * epochs
+    trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps)
+    # Not before the network could be built: weights that do not fit leave nothing behind.
+    artifacts.write_json(folder / "config.json", settings)
+    order = pipeline.Order(len(train), settings["seed"], mixup=recipe.mixup)
     dataset = pipeline.batches(
         store,
         store.rows(train["film"]),
         train[list(FINDINGS)].to_numpy(),
         batch_size=batch_size,
         order=order,
-        # The last batch is filled like the others: a few films alone would spoil the moving
-        # statistics just before validation.
-        multiple=math.ceil(batch_size / replicas) * replicas,
+        replicas=devices.replicas(),
     )
-    board = keras.callbacks.TensorBoard(
-        str(folder / "tensorboard"), write_graph=False, profile_batch=0
-    )
+    board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
     with progress.Bars() as bars:
-        progress_of = _Progress(bars, settings, len(train), order)
+        progress_of = _Progress(bars, folder, settings, len(train), order)
         keeper = checkpoint.Keeper(folder, store, validation)
         first = keeper.restore(trainee)
         if first < epochs and not keeper.exhausted():
@@ -251,14 +282,21 @@ def _fit(
     }
 
 
-def _trainee(settings: dict, recipe: models.Recipe, *, steps: int) -> Trainee:
-    """The network on all devices, with its optimizer, whose rate is laid out for `steps`."""
+def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, steps: int) -> Trainee:
+    """The network on all devices, with its optimizer, whose rate is laid out for `steps`.
+
+    Args:
+        settings: "model", "image_size" and "learning_rate".
+        recipe: how to train.
+        weights: "imagenet", "none" or a file, see `models.build`.
+        steps: of the whole training.
+    """
     warm_up = max(1, round(WARM_UP * steps))
     with devices.strategy().scope():
         network = models.build(
-            settings["model"], image_size=settings["image_size"], weights=settings["weights"]
+            settings["model"], image_size=settings["image_size"], weights=weights
         )
-        trainee = Trainee(network, settings["seed"], recipe=recipe)
+        trainee = Trainee(network, recipe)
         optimizer = keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(
                 0.0,
@@ -274,19 +312,30 @@ def _trainee(settings: dict, recipe: models.Recipe, *, steps: int) -> Trainee:
             optimizer=optimizer,
             # The mean over the films of all devices: their weights average 1, see `batches`.
             loss=keras.losses.BinaryCrossentropy(),
-            # The resampling of the augmentation has no XLA kernel.
-            jit_compile=False,
-            steps_per_execution=devices.steps_per_look(),
+            **devices.compiling(),
         )
         trainee.optimizer.build(network.trainable_variables)
     return trainee
 
 
-class _Progress(keras.callbacks.Callback):
-    """Moves the bar, tells the epoch to the order of films, and stops at NaN."""
+class _Board(keras.callbacks.TensorBoard):
+    """TensorBoard, which needs nothing of a step before the epoch's end."""
 
-    def __init__(self, bars: progress.Bars, settings: dict, train_films: int, order):
+    async_safe = True
+
+
+class _Progress(keras.callbacks.Callback):
+    """Moves the bar, tells the epoch to the order of films, and stops at NaN.
+
+    It looks at the loss in a thread of its own, so that the host goes on handing steps to the
+    device; a loss that is not a number is noticed some steps later.
+    """
+
+    async_safe = True
+
+    def __init__(self, bars: progress.Bars, folder: Path, settings: dict, train_films: int, order):
         super().__init__()
+        self._folder = folder
         self._order, self._films, self._batch = order, train_films, settings["batch_size"]
         self._epochs = settings["epochs"]
         self._name = settings["model"]
@@ -300,8 +349,8 @@ class _Progress(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise InputError(
                 f"training of {self._name} failed: the loss became {logs['loss']} in epoch "
-                f"{self._order.epoch + 1}, step {batch + 1}. Lower CXR_LEARNING_RATE and run "
-                "again."
+                f"{self._order.epoch + 1}, step {batch + 1}. Remove {self._folder}, lower "
+                "CXR_LEARNING_RATE, and run again."
             )
         # Several steps may have passed since the last look.
         seen = min((batch + 1) * self._batch, self._films)
@@ -313,7 +362,7 @@ class _Progress(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def _explained(config: Config):
+def explained(config: Config):
     """Say what to do when the device's memory does not suffice."""
     try:
         yield
