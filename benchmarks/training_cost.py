@@ -133,13 +133,13 @@ class Cost:
         Args:
             machine: what it runs on.
             epochs: passes over the training films, each followed by one over the
-                validation films, on one GPU.
+                validation films.
         """
         found = []
         for share, scaling, start, pause in zip(
             SHARE[::-1], SCALING[::-1], START_SECONDS, SUM_SECONDS, strict=True
         ):
-            one = together = machine.peak * 1e12 * share
+            together = machine.peak * 1e12 * share
             starts = self.starts * start
             if machine.gpus > 1:
                 together *= machine.gpus * scaling
@@ -150,8 +150,8 @@ class Cost:
                 starts,
                 machine.batch_size / FEED,
             )
-            # In validation the GPU and the cache take turns.
-            validate = VALIDATION * (self.forward / one + 1 / FEED)
+            # In validation the GPUs and the cache take turns.
+            validate = VALIDATION * (self.forward / together + 1 / FEED)
             found.append(epochs * (math.ceil(TRAIN / machine.batch_size) * step + validate))
         return found[0], found[1]
 

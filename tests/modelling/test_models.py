@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import densenet, mobilenet
 
 from cxr import config
 from cxr.errors import InputError
@@ -131,8 +132,35 @@ def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNet", fails)
     with pytest.raises(InputError) as caught:
         models.build("mobilenet", image_size=128, weights="imagenet")
-    assert "mobilenet_1_0_128_tf_no_top.h5" in str(caught.value)
     assert "CXR_WEIGHTS" in str(caught.value)
+
+
+# Keras tells that it takes the file for 224 px.
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("densenet121", 128)]
+    + [("mobilenet", size) for size in (64, 128, 200, 224)]
+    + [("mobilenet_small", size) for size in (100, 192, 300)],
+)
+def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, name, size):
+    asked = []
+
+    def absent(file, *arguments, **options):
+        asked.append(file)
+        raise OSError("no route")
+
+    for application in (mobilenet, densenet):
+        monkeypatch.setattr(application.file_utils, "get_file", absent)
+    with pytest.raises(InputError) as caught:
+        models.build(name, image_size=size, weights="imagenet")
+    assert f"Put the file {asked[0]} into ~/.keras/models" in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [64, 65, 66, 67, 100, 111, 200, 300])
+def test_the_residual_network_takes_films_of_any_size(size):
+    scores = models.build("residual", image_size=size)(np.zeros((1, size, size, 1), np.float32))
+    assert scores.shape == (1, 14)
 
 
 def test_real_imagenet_weights_fit_the_small_mobilenet(shared):

@@ -1,0 +1,63 @@
+"""The rehearsal finds, before any film is fetched, what the training would run into."""
+
+import numpy as np
+import pytest
+
+from cxr.config import load_config
+from cxr.errors import InputError
+from cxr.modelling import devices, models, rehearsal
+from cxr.modelling.tensors import keras, tf
+
+
+def settings(**changes):
+    values = {"profile": "first_archive", "image_size": 64, "models": ("baseline",)}
+    return load_config({}, **(values | {"batch_size": 4, "weights": "none"} | changes))
+
+
+@pytest.mark.slow
+def test_a_rehearsal_tells_speed_memory_and_the_time_that_the_run_will_take():
+    config = settings()
+    (row,) = rehearsal.rehearse(config).to_dict("records")
+    assert row["parameters"] == models.build("baseline", image_size=64).count_params()
+    assert row["training"] > 0 and row["validation"] > 0
+    # TensorFlow alone takes some hundred MB.
+    assert 0.1 < row["memory_gb"] < 100
+    # 4,999 films: 49 % of them trained on, 30 % validated, in each of 16 epochs.
+    epoch = 4999 * (0.49 / row["training"] + 0.30 / row["validation"])
+    assert row["hours"] == pytest.approx(16 * epoch / 3600)
+    told = rehearsal.summary(rehearsal.pd.DataFrame([row | {"hours": 0.26}]), config)
+    assert "batches of 4, for 4,999 films" in told
+    assert "16 epochs take 16 min at most" in told
+
+
+@pytest.mark.parametrize(
+    ("profile", "sample", "films"),
+    [("first_archive", None, 4999), ("full", None, 112_120), ("full", "500", 500)],
+)
+def test_the_films_that_a_run_will_work_on_are_known_beforehand(profile, sample, films):
+    assert rehearsal.expected_films(settings(profile=profile, sample=sample)) == films
+
+
+def test_a_rehearsal_asks_for_the_weights_of_the_run(tmp_path):
+    wrong = tmp_path / "wrong.h5"
+    wrong.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="does not hold weights of mobilenet_small"):
+        rehearsal.rehearse(settings(models=("mobilenet_small",), weights=str(wrong)))
+
+
+def test_a_batch_that_does_not_fit_is_found_in_the_rehearsal(monkeypatch):
+    def full(self, *data, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(keras.Model, "fit", full)
+    with pytest.raises(InputError, match=r"4 films of 64 px do not fit .*BATCH_SIZE=2"):
+        rehearsal.rehearse(settings())
+
+
+def test_made_up_films_fill_every_step_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    steps = devices.compiling()["steps_per_execution"] * 4
+    store, frame = rehearsal._made_up(steps * 300, settings())
+    assert len(frame) == 9600
+    # More films than a shard holds; all can be taken.
+    assert store.take(np.array([0, 9599])).shape == (2, 64, 64, 1)
