@@ -109,7 +109,7 @@ def batches(
             inputs = {"film": store.take(rows[filled]), "draws": variation}
             return inputs, labels.astype(np.float32), weights.astype(np.float32)
 
-        return _read_ahead(load, range(0, len(rows), batch_size))
+        return read_ahead(load, range(0, len(rows), batch_size))
 
     films = tf.TensorSpec((full, store.size, store.size, 1), tf.uint8)
     inputs = {"film": films, "draws": tf.TensorSpec((full, DRAWS), tf.float32)}
@@ -127,7 +127,7 @@ def batches(
     return dataset.with_options(options)
 
 
-def _read_ahead(load: Callable, parts: Iterable) -> Iterator:
+def read_ahead(load: Callable, parts: Iterable) -> Iterator:
     """`load` each part in a thread of its own, a few parts before they are asked for.
 
     A dataset's own `prefetch` does nothing under deterministic operations where Python
