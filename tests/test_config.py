@@ -45,6 +45,7 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
         "image_size": ("96", 96),
         "models": ("baseline, mobilenet_small", ("baseline", "mobilenet_small")),
         "weights": ("none", "none"),
+        "ensemble": ("3", 3),
         "epochs": ("2", 2),
         "batch_size": ("8", 8),
         "learning_rate": ("1e-4", 1e-4),

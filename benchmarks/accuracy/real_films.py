@@ -96,7 +96,7 @@ def main() -> int:
         lists=config.split_lists,
     )
     parts, _ = split_files.load_split(config.subset, settings=wanted)
-    names = [config.run_name(model) for model in config.models]
+    names = config.evaluated
     scores = {name: read_scores(config.runs / name) for name in names}
     # Nothing but films that were scored: the split has more than the folder.
     scored = {part: block(frame) for part, frame in parts.items()}

@@ -52,6 +52,9 @@ class Config:
     models: tuple[str, ...] = ("baseline", "residual", "mobilenet")
     # "imagenet", "none", or a file of weights; for the transfer models only.
     weights: str = "imagenet"
+    # Trainings of each model, with other seeds, that are averaged into a further run,
+    # together with those of the other models; 0 makes no such run.
+    ensemble: int = 0
     # Passes over the training films, at most.
     epochs: int = 16
     # Films in one training step, over all devices together.
@@ -105,6 +108,26 @@ class Config:
             f"> Profile `{self.profile}`, split `{self.split}`, real films. "
             "Research software, not a medical device: no score here may guide care."
         )
+
+    @property
+    def trainings(self) -> tuple["Config", ...]:
+        """This configuration once for each training of a model, with a seed of its own."""
+        others = (
+            dataclasses.replace(self, seed=seed, tag=f"{self.tag}-seed{seed}".strip("-"))
+            for seed in range(self.seed + 1, self.seed + self.ensemble)
+        )
+        return (self, *others)
+
+    @property
+    def ensemble_name(self) -> str:
+        """Folder name of the run that averages all trainings."""
+        return self.run_name("ensemble")
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Folder names of the runs that are evaluated: one a model, and the ensemble."""
+        names = tuple(self.run_name(model) for model in self.models)
+        return (*names, self.ensemble_name) if self.ensemble else names
 
     def run_name(self, model: str) -> str:
         """Folder name of a model's run: `<model>-<split>[-<tag>]`."""
@@ -203,6 +226,7 @@ def _validate(config: Config) -> None:
         "store_size": (32, 1024),
         "image_size": (64, 1024),
         "min_combination": (0, 112_120),
+        "ensemble": (0, 100),
         "epochs": (1, 10_000),
         "batch_size": (1, 65_536),
         "seed": (0, 2**32 - 1),
@@ -218,6 +242,11 @@ def _validate(config: Config) -> None:
         )
     if not config.models or len(set(config.models)) < len(config.models):
         raise InputError("CXR_MODELS names no model, or one twice; separate them by commas.")
+    if config.ensemble and config.ensemble * len(config.models) < 2:
+        raise InputError(
+            "CXR_ENSEMBLE=1 averages one training of each model, but CXR_MODELS names one; name "
+            "more models, or set CXR_ENSEMBLE to 2 or more."
+        )
     if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
         raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
     for name in ("records", "images", "split_lists", "rsna"):

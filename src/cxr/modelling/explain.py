@@ -57,7 +57,7 @@ METHODS = {"evidence": evidence, "grad_cam": grad_cam}
 
 
 class Explainer:
-    """Heatmaps of one model, by the methods of `METHODS`.
+    """Heatmaps of one model, by the methods of `METHODS`; of an ensemble, the members' mean.
 
     Args:
         model: takes films (n, size, size, 1) and gives a probability per finding.
@@ -67,8 +67,15 @@ class Explainer:
     """
 
     def __init__(self, model: keras.Model, reference: np.ndarray, *, rows: int = FEWEST_ROWS):
-        self.model, self.layer = model, feature_layer(model, rows=rows)
-        self.size = model.input_shape[1]
+        self.model, self.size = model, model.input_shape[1]
+        self._members = [
+            Explainer(layer, reference, rows=rows)
+            for layer in model.layers
+            if isinstance(layer, keras.Model)
+        ]
+        if self._members:
+            return
+        self.layer = feature_layer(model, rows=rows)
         self._step = _map_and_gradient(model, self.layer)
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
@@ -87,15 +94,19 @@ class Explainer:
             float32 (films, rows, columns), 0 to 1; the maximum of each map is 1, and a map
             in which nothing speaks for the finding is all 0.
         """
-        stacked = np.concatenate(
-            [
-                np.empty((0, *self.layer.output.shape[1:3]), dtype=np.float32),
-                *(
-                    METHODS[method](features, gradient, self._average)
-                    for features, gradient in self._batches(pictures, findings)
-                ),
-            ]
-        )
+        if self._members:
+            maps = [member.heatmaps(pictures, findings, method=method) for member in self._members]
+            stacked = _on_one_grid(maps).mean(axis=0)
+        else:
+            stacked = np.concatenate(
+                [
+                    np.empty((0, *self.layer.output.shape[1:3]), dtype=np.float32),
+                    *(
+                        METHODS[method](features, gradient, self._average)
+                        for features, gradient in self._batches(pictures, findings)
+                    ),
+                ]
+            )
         highest = stacked.max(axis=(1, 2), keepdims=True)
         return np.divide(stacked, highest, out=np.zeros_like(stacked), where=highest > 0)
 
@@ -135,6 +146,12 @@ class Explainer:
                 tf.constant(columns[start : start + BATCH], dtype=tf.int32),
             )
             yield features.numpy(), gradient.numpy()
+
+
+def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Heatmaps of several models, (films, rows, columns) each, at the finest one's resolution."""
+    side = max(one.shape[1:] for one in maps)
+    return np.stack([tf.image.resize(one[..., None], side).numpy()[..., 0] for one in maps])
 
 
 def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):

@@ -139,6 +139,7 @@ _KINDS = {
     "mobilenet": "MobileNet",
     "mobilenet_small": "MobileNet, a quarter as wide",
     "densenet121": "DenseNet121",
+    "ensemble": "mean of several models",
 }
 
 
@@ -151,10 +152,13 @@ def origin(weights: str | None) -> str | None:
     """What a network was trained from, in words; None where it is not recorded.
 
     Args:
-        weights: as the run's record names them: "none", "imagenet" or a file.
+        weights: as the run's record names them: "none", "imagenet" or a file; several of an
+            ensemble's members, with commas.
     """
     if weights is None:
         return None
+    if ", " in weights:
+        return " and ".join(str(origin(one)) for one in weights.split(", "))
     if weights == "none":
         return "random weights"
     name = Path(weights).name
@@ -198,7 +202,7 @@ def of_profile(config: Config) -> Results:
         InputError: if none of the configured models was evaluated.
     """
     tables = config.presentation / "tables"
-    names = [config.run_name(model) for model in config.models]
+    names = config.evaluated
     evaluated = [name for name in names if (tables / f"auroc_{name}.csv").exists()]
     if not evaluated:
         raise InputError(

@@ -1,0 +1,109 @@
+"""Several trained models as one: the mean of their probabilities, in a run of its own."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cxr import artifacts
+from cxr.config import Config
+from cxr.errors import InputError
+from cxr.evaluation import ranking
+from cxr.findings import FINDINGS
+from cxr.modelling import devices, inference, run_scores
+from cxr.modelling.tensors import keras
+
+# What members must have in common, so that the mean of their scores is one.
+_COMMON = (
+    *("image_size", "split", "split_checksum", "phantoms"),
+    *("train_films", "train_patients", "train_checksum"),
+    *("validation_films", "validation_patients", "validation_checksum"),
+)
+
+
+def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -> dict:
+    """Average finished runs into the run `config.ensemble_name`, or reuse it.
+
+    Its `model.keras` takes films and gives probabilities like any other, so that it is
+    scored, recalibrated and explained like any other.
+
+    Args:
+        runs: the members' records, as `training.run` returns them; two or more.
+        validation: records of the validation films, with the findings.
+        config: where runs lie.
+
+    Returns:
+        The run's `config.json`; "members" tells their names and their models' checksums.
+
+    Raises:
+        InputError: if there are no two members, they saw other films or sizes, or an earlier
+            ensemble had other members.
+    """
+    if len(runs) < 2:
+        raise InputError(
+            f"an ensemble of {len(runs)} training is none; set CXR_ENSEMBLE or CXR_MODELS higher."
+        )
+    first = runs[0]
+    for run in runs[1:]:
+        remedy = "An ensemble averages runs that learned from the same films; train them again."
+        wanted = {name: first[name] for name in _COMMON}
+        artifacts.refuse_other_settings(config.runs / run["name"], dict(run), wanted, remedy)
+    settings = {name: first[name] for name in _COMMON} | {
+        "model": "ensemble",
+        "seed": first["seed"],
+        "weights": ", ".join(sorted({run["weights"] for run in runs})),
+        "members": {run["name"]: run["model_checksum"] for run in runs},
+    }
+    folder = config.runs / config.ensemble_name
+    if (folder / "config.json").exists():
+        found = artifacts.read_json(folder / "config.json")
+        remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
+        artifacts.refuse_other_settings(folder, found, settings, remedy)
+        inference.verified_model(folder)
+        return found
+    network = _mean(
+        {run["name"]: inference.load_network(config.runs / run["name"]) for run in runs}
+    )
+    scores = _mean_scores([run["name"] for run in runs], config)
+    targets = validation.set_index("film").loc[scores["film"], list(FINDINGS)].to_numpy()
+    by_finding = ranking.auroc(targets, scores[list(FINDINGS)].to_numpy())
+    auroc = round(float(np.nanmean(by_finding)), 6) if np.isfinite(by_finding).any() else None
+    with artifacts.atomic(folder / "model.keras") as temporary:
+        network.save(temporary)
+    artifacts.write_csv(
+        folder / "validation_scores.csv", inference.marked(scores, first["phantoms"])
+    )
+    record = {"name": folder.name, **settings, "validation_auroc": auroc}
+    record |= {
+        "parameters": network.count_params(),
+        "devices": first["devices"],
+        "versions": artifacts.versions(),
+        "commit": artifacts.commit(),
+        "model_checksum": artifacts.sha256(folder / "model.keras"),
+        "finished": artifacts.now(),
+    }
+    # Last: a run counts only with its record.
+    artifacts.write_json(folder / "config.json", record)
+    return record
+
+
+def _mean(networks: Mapping[str, keras.Model]) -> keras.Model:
+    """One network that asks all and averages; each keeps its own normalisation and size."""
+    with devices.strategy().scope():
+        film = keras.Input(next(iter(networks.values())).input_shape[1:], name="film")
+        # Members of the same architecture have the same name; a layer's has to be its own.
+        parts = [
+            keras.Model(network.inputs, network.outputs[0], name=name.replace(".", "_"))(film)
+            for name, network in networks.items()
+        ]
+        mean = keras.layers.Average(dtype="float32", name="mean")(parts)
+        return keras.Model(film, mean, name="ensemble")
+
+
+def _mean_scores(names: Sequence[str], config: Config) -> pd.DataFrame:
+    """The members' validation scores, averaged: what the mean network gives these films."""
+    frames = [run_scores.read_scores(config.runs / n / "validation_scores.csv") for n in names]
+    scores = frames[0].copy()
+    aligned = [frame.set_index("film").loc[scores["film"], list(FINDINGS)] for frame in frames]
+    scores[list(FINDINGS)] = np.mean([frame.to_numpy() for frame in aligned], axis=0)
+    return scores

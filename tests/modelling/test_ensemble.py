@@ -1,0 +1,143 @@
+"""An ensemble is a run like any other: the mean of its members."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import test_training as toy
+
+from cxr import artifacts
+from cxr.config import load_config
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+from cxr.modelling import ensemble, explain, inference, predict, training
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two trainings of one model and their ensemble: config, splits, paths, members, record."""
+    root = tmp_path_factory.mktemp("ensemble")
+    frame, paths = toy.draw(root / "films", 48)
+    splits = {"train": frame[:32], "validation": frame[32:]}
+    config = toy.settings(root, epochs=2, ensemble=2)
+    members = [
+        training.run("baseline", paths, splits, setting, split_checksum="toy")
+        for setting in config.trainings
+    ]
+    record = ensemble.combine(members, splits["validation"], config)
+    return config, splits, paths, members, record
+
+
+def test_trainings_differ_in_the_seed_and_have_names_of_their_own(made):
+    config, _, _, members, record = made
+    assert [member["name"] for member in members] == ["baseline-patient", "baseline-patient-seed43"]
+    assert [member["seed"] for member in members] == [42, 43]
+    assert record["name"] == "ensemble-patient"
+    assert config.evaluated == ("baseline-patient", "ensemble-patient")
+    assert load_config({}, profile="demo").evaluated == (
+        "baseline-patient",
+        "mobilenet_small-patient",
+    )
+
+
+def test_its_scores_are_the_mean_of_its_members(made):
+    config, splits, paths, members, record = made
+    findings = list(FINDINGS)
+    apart = [
+        pd.read_csv(config.runs / member["name"] / "validation_scores.csv") for member in members
+    ]
+    assert np.abs(apart[0][findings] - apart[1][findings]).to_numpy().max() > 0.01
+    mean = (apart[0][findings] + apart[1][findings]) / 2
+    folder = config.runs / record["name"]
+    np.testing.assert_allclose(
+        pd.read_csv(folder / "validation_scores.csv")[findings], mean, atol=1e-6
+    )
+    # The saved network, from the films.
+    scored = inference.score_with_run(folder, paths, splits["validation"], folder / "cache")
+    np.testing.assert_allclose(scored[findings], mean, atol=1e-5)
+
+
+def test_it_answers_for_one_film(made):
+    config, splits, paths, _, record = made
+    film = splits["validation"]["film"].iloc[0]
+    table, _ = predict.report(config.runs / record["name"], paths[film])
+    saved = pd.read_csv(config.runs / record["name"] / "validation_scores.csv").iloc[0]
+    for row in table.itertuples():
+        assert row.probability == pytest.approx(saved[row.finding], abs=1e-5)
+
+
+def test_its_heatmap_is_the_mean_of_its_members_heatmaps(made):
+    config, splits, paths, members, record = made
+    films = splits["validation"]["film"].tolist()
+    pictures = explain.read_films(films, paths, toy.SIZE)
+    columns = np.full(len(films), FINDINGS.index("Mass"))
+    apart = [
+        explain.Explainer(inference.load_network(config.runs / member["name"]), pictures).heatmaps(
+            pictures, columns
+        )
+        for member in members
+    ]
+    network = inference.load_network(config.runs / record["name"])
+    together = explain.Explainer(network, pictures).heatmaps(pictures, columns)
+    mean = np.mean(apart, axis=0)
+    highest = mean.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(together, mean / np.where(highest > 0, highest, 1), atol=1e-4)
+    # A twin that has forgotten everything explains otherwise.
+    forgotten = explain.Explainer(explain.randomised(network, seed=1), pictures)
+    assert np.abs(forgotten.heatmaps(pictures, columns) - together).max() > 0.1
+
+
+def test_maps_of_different_size_meet_on_the_finest_grid():
+    coarse, fine = np.ones((2, 4, 4), np.float32), np.zeros((2, 8, 8), np.float32)
+    assert explain._on_one_grid([coarse, fine]).shape == (2, 2, 8, 8)
+    assert explain._on_one_grid([coarse, fine]).mean() == pytest.approx(0.5)
+
+
+def test_a_finished_ensemble_is_reused_and_other_members_are_refused(made):
+    config, splits, _, members, record = made
+    assert ensemble.combine(members, splits["validation"], config) == record
+    changed = [members[0], members[1] | {"model_checksum": "0" * 64}]
+    with pytest.raises(InputError, match=r"members was .* Set CXR_TAG"):
+        ensemble.combine(changed, splits["validation"], config)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"train_checksum": "other"}, "train_checksum was"),
+        ({"image_size": 128}, "image_size was 128, is now 64"),
+        ({"phantoms": True}, "phantoms was True, is now False"),
+        ({"split": "official"}, "split was 'official'"),
+    ],
+)
+def test_members_have_to_have_learned_from_the_same_films(made, change, told):
+    config, splits, _, members, _ = made
+    with pytest.raises(InputError, match=told):
+        ensemble.combine([members[0], members[1] | change], splits["validation"], config)
+
+
+def test_one_training_is_no_ensemble(made):
+    config, splits, _, members, _ = made
+    with pytest.raises(InputError, match="an ensemble of 1 training is none"):
+        ensemble.combine(members[:1], splits["validation"], config)
+    with pytest.raises(InputError, match="CXR_ENSEMBLE=1 averages one training"):
+        toy.settings(config.root, ensemble=1)
+
+
+def test_a_kill_between_model_and_record_makes_the_ensemble_again(made, tmp_path):
+    config, splits, _, members, record = made
+    folder = config.runs / record["name"]
+    kept = tmp_path / "kept"
+    shutil.copytree(folder, kept)
+    try:
+        (folder / "config.json").unlink()
+        again = ensemble.combine(members, splits["validation"], config)
+        assert again["members"] == record["members"]
+        assert again["validation_auroc"] == record["validation_auroc"]
+        assert artifacts.read_json(folder / "config.json") == again
+    finally:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
