@@ -221,6 +221,24 @@ AT_FAULT = {
 
 
 @pytest.mark.slow
+def test_what_the_training_would_fail_by_is_told_before_a_film_is_fetched(tmp_path):
+    wrong = tmp_path / "wrong.h5"
+    wrong.write_bytes(b"no weights")
+    answer = run(
+        tmp_path / "root",
+        *("run", "--to", "000", "--profile", "first_archive"),
+        CXR_WEIGHTS=str(wrong),
+        CXR_MODELS="mobilenet_small",
+        CXR_IMAGE_SIZE="64",
+    )
+    assert answer.returncode == 1
+    assert "the training that follows would fail" in answer.stderr
+    assert "wrong.h5 does not hold weights of mobilenet_small" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list((tmp_path / "root").rglob("*.png"))
+
+
+@pytest.mark.slow
 def test_bad_records_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "films").mkdir()
 

@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,26 @@ def _explain(notebook, name: str, error: nbclient.exceptions.CellExecutionError)
     output = next(o for o in code[failed - 1].outputs if o.output_type == "error")
     trace = _ANSI.sub("", "\n".join(output.traceback))
     return f"{name}, code cell {failed} failed:\n\n{code[failed - 1].source}\n\n{trace}"
+
+
+def rehearse(config: Config) -> str:
+    """What `python -m cxr preflight` says of the training to come; "" where nothing is fetched.
+
+    In a process of its own, which gives the devices back.
+
+    Raises:
+        InputError: if the training could not be done: with the reason and the remedy.
+    """
+    if config.phantoms or config.images is not None:
+        return ""
+    command = [sys.executable, "-m", "cxr", "preflight", "--profile", config.profile]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.returncode:
+        reason = told.stderr.strip().splitlines() or [f"exit code {told.returncode}"]
+        raise InputError(
+            f"the training that follows would fail: {reason[-1].removeprefix('cxr: ')}"
+        )
+    return told.stdout.strip()
 
 
 def provenance(config: Config) -> str:
