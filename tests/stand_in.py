@@ -102,6 +102,9 @@ class Fault:
         stall: stop sending after `after` bytes for so many seconds, then end.
         other_version: serve the file's other version, with another ETag.
         without_length: leave out the Content-Length and end with the connection.
+        cap: answer a request for a part with so many bytes at most.
+        sizeless: do not tell the whole size in Content-Range.
+        headers: values that replace the right ones; bytes go out as they are.
     """
 
     after: int | None = None
@@ -116,6 +119,9 @@ class Fault:
     stall: float = 0.0
     other_version: bytes | None = None
     without_length: bool = False
+    cap: int | None = None
+    sizeless: bool = False
+    headers: dict = dataclasses.field(default_factory=dict)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -125,6 +131,7 @@ class Server(http.server.ThreadingHTTPServer):
         requests: (name, Range header or "") of every request.
         sent: bytes of bodies sent.
         rate: bytes a second at most, 0 for no limit.
+        etags: whether answers have an ETag; "changing" gives each another one.
     """
 
     daemon_threads = True
@@ -172,18 +179,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append((name, asked))
             queue = self.server.faults[name]
-            fault = queue.popleft() if queue else Fault()
+            self.fault = fault = queue.popleft() if queue else Fault()
         content = self.server.files.get(name)
         if fault.status or content is None:
             self.send_response(fault.status or 404)
-            if fault.retry_after:
-                self.send_header("Retry-After", fault.retry_after)
+            for header in ("Retry-After", "Location"):
+                if (fault.retry_after and header == "Retry-After") or header in fault.headers:
+                    self.send_header(header, fault.retry_after)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         if fault.other_version is not None:
             content = fault.other_version
         etag = f'"{hashlib.md5(content).hexdigest()}"'
+        if self.server.etags == "changing":
+            etag = f'"{len(self.server.requests)}"'
         if fault.body is not None:
             content, asked = fault.body, ""
         if fault.flip is not None:
@@ -203,9 +213,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.end_headers()
                 return
             start = max(start + fault.shift, 0)
+            stop = stop if fault.cap is None else min(stop, start + fault.cap)
             body = content[start:stop]
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+            told = "*" if fault.sizeless else size
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{told}")
         else:
             body = content
             self.send_response(200)
@@ -223,6 +235,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.ended.wait(fault.stall)
         if fault.stall or fault.announce > 0 or fault.after is not None:
             self.close_connection = True
+
+    def send_header(self, keyword, value) -> None:
+        value = self.fault.headers.get(keyword, value)
+        if isinstance(value, bytes):
+            self._headers_buffer.append(keyword.encode() + b": " + value + b"\r\n")
+        else:
+            super().send_header(keyword, value)
 
     def _send(self, body: bytes) -> None:
         step = len(body) if not self.server.rate else max(self.server.rate // 200, 1)

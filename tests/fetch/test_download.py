@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -9,11 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from stand_in import QUICK, Fault, archive, film_png, film_set, serving, tar_gz
+from PIL import Image
+from stand_in import QUICK, Fault, archive, film_png, film_set, films_zip, serving, tar_gz
 
 from cxr.config import load_config
 from cxr.errors import InputError
@@ -47,7 +52,7 @@ class Site:
         return self.config.data / "images"
 
     def on_disk(self):
-        return {path.name: path.read_bytes() for path in self.images.iterdir()}
+        return {path.name: path.read_bytes() for path in self.images.iterdir() if path.is_file()}
 
     def asked(self):
         return [name for name, _ in self.server.requests]
@@ -67,6 +72,7 @@ def test_films_arrive_whole_and_archives_go(site):
         "images",
         "manifest.json",
     ]
+    assert not (site.images / ".unpacking").exists()
     assert table["archive"].tolist() == [f"images_0{number}.tar.gz" for number in (1, 2, 3)]
     assert table["films"].tolist() == [10, 10, 10]
     assert table["verified"].unique().tolist() == ["MD5"]
@@ -175,11 +181,172 @@ def test_films_that_lie_there_are_adopted_flat_or_nested(site):
     ],
 )
 def test_where_the_original_is_gone_the_mirror_serves(site, fault):
-    site.server.faults["images_02.tar.gz"].append(fault)
+    site.server.faults["images_02.tar.gz"].extend([fault] * 3)
     table = site.fetch().set_index("archive")
     assert site.on_disk() == site.films
     assert table.loc["images_02.tar.gz", "verified"] == "CRC-32 of each film"
     assert table.loc["images_01.tar.gz", "verified"] == "MD5"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=403),
+        Fault(status=404),
+        Fault(body=b"<html>Sign in</html>", content_type="text/html"),
+        Fault(body=b"<html>Sign in</html>"),
+        Fault(body=b"\x1f\x8b of another size"),
+    ],
+)
+def test_one_refusal_in_the_middle_costs_nothing(site, fault):
+    # The first answer breaks off; the second refuses; the third goes on.
+    half = site.archives[1].bytes // 2
+    site.server.faults["images_02.tar.gz"] += [Fault(after=half), fault]
+    table = site.fetch().set_index("archive")
+    assert site.on_disk() == site.films
+    assert table["verified"].unique().tolist() == ["MD5"]
+    assert site.server.requests.count(("images_02.tar.gz", f"bytes={half}-")) == 2
+
+
+def test_an_outage_of_all_sources_is_waited_for(site, monkeypatch):
+    # Every source fails for more rounds than a night has; the waits are counted, not waited.
+    waits = []
+    patience = dataclasses.replace(
+        QUICK, tries=2, budget=3600.0, between_rounds=60.0, first_pause=0.0, longest_pause=0.0
+    )
+    for archive_ in site.archives[1:]:
+        site.server.faults[archive_.name].extend([Fault(status=503)] * 6)
+        mirror = archive_.mirrors[0].rpartition("/")[2]
+        site.server.faults[mirror].extend([Fault(status=503)] * 6)
+    wait = threading.Event.wait
+
+    def told(self, seconds=None):
+        if seconds and seconds > 20:
+            waits.append(seconds)
+            return False
+        return wait(self, seconds)
+
+    monkeypatch.setattr(threading.Event, "wait", told)
+    table = download.fetch_films(site.config, site.archives, list(site.films), patience=patience)
+    assert site.on_disk() == site.films
+    assert table["state"].unique().tolist() == ["fetched"]
+    # Three rounds of each of two archives; each wait twice as long as the last, or nearly.
+    assert len(waits) == 6
+    assert min(waits) >= 30
+    assert max(waits) <= 240
+
+
+def test_an_outage_longer_than_the_budget_is_one_clear_error(site, monkeypatch):
+    patience = dataclasses.replace(QUICK, budget=100.0, between_rounds=30.0)
+    site.server.shutdown()
+    site.server.server_close()
+    wait = threading.Event.wait
+    monkeypatch.setattr(
+        threading.Event,
+        "wait",
+        lambda self, seconds=None: False if seconds and seconds > 10 else wait(self, seconds),
+    )
+    with pytest.raises(InputError, match="3 of 3 archives could not be had"):
+        download.fetch_films(site.config, site.archives, list(site.films), patience=patience)
+
+
+def test_a_server_that_names_each_answer_anew_is_resumed(site):
+    # With a known MD5, an ETag decides nothing.
+    site.server.etags = "changing"
+    half = site.archives[0].bytes // 2
+    site.server.faults["images_01.tar.gz"].append(Fault(after=half))
+    site.fetch()
+    assert site.on_disk() == site.films
+    assert ("images_01.tar.gz", f"bytes={half}-") in site.server.requests
+
+
+@pytest.mark.parametrize("step", [Fault(sizeless=True), Fault(cap=700)])
+def test_a_part_that_ends_early_or_tells_no_size_is_a_step(site, step):
+    half = site.archives[0].bytes // 2
+    site.server.faults["images_01.tar.gz"] += [Fault(after=half), step]
+    site.fetch()
+    assert site.on_disk() == site.films
+    asked = [asked for name, asked in site.server.requests if name == "images_01.tar.gz"]
+    assert asked[1] == f"bytes={half}-"
+    if step.cap:
+        assert asked[2] == f"bytes={half + 700}-"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "abc"},
+        {"Content-Length": "12, 13"},
+        {"Retry-After": b"\xb2"},
+        {"Location": b"\xff\xfe"},
+    ],
+)
+def test_nonsense_in_a_header_is_no_traceback(site, headers):
+    status = 503 if "Retry-After" in headers else 302 if "Location" in headers else None
+    site.server.faults["images_01.tar.gz"].append(Fault(headers=headers, status=status))
+    site.fetch()
+    assert site.on_disk() == site.films
+
+
+def test_archives_fetched_by_hand_under_nihs_names_are_taken(site):
+    for number in (1, 2, 3):
+        content = site.server.files[f"images_0{number}.tar.gz"]
+        by_hand(site, f"images_00{number}.tar.gz", content)
+    table = site.fetch()
+    assert site.server.requests == []
+    assert site.on_disk() == site.films
+    assert table["verified"].unique().tolist() == ["MD5"]
+
+
+@pytest.mark.parametrize("content", [b"", "cut", "jpeg"])
+def test_what_only_has_a_films_name_is_fetched_again_and_set_aside(site, content):
+    site.fetch()
+    film = site.images / "00000015_000.png"
+    if content == "cut":
+        content = film.read_bytes()[:500]
+    elif content == "jpeg":
+        buffer = io.BytesIO()
+        Image.open(film).convert("L").save(buffer, "JPEG")
+        content = buffer.getvalue()
+    film.write_bytes(content)
+    site.server.requests.clear()
+    site.fetch()
+    assert site.asked() == ["images_02.tar.gz"]
+    kept = film.with_name(film.name + ".damaged")
+    assert kept.read_bytes() == content
+    kept.unlink()
+    assert site.on_disk() == site.films
+
+
+def test_what_a_mirror_lacked_is_asked_for_again_once_nih_is_back(site):
+    lacking = dict(list(site.films.items())[10:19])
+    original = site.server.files.pop("images_02.tar.gz")
+    site.server.files["images_002.zip"] = films_zip(lacking)
+    site.fetch()
+    assert len(site.on_disk()) == 29
+    site.server.files["images_02.tar.gz"] = original
+    site.fetch()
+    assert site.on_disk() == site.films
+
+
+def test_the_films_folder_may_be_a_link_to_another_disk(site):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == site.config.root.stat().st_dev:
+        pytest.skip("this machine has no second disk")
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        site.config.data.mkdir(parents=True)
+        site.images.symlink_to(other)
+        site.fetch()
+        assert site.on_disk() == site.films
+        assert sorted(path.name for path in Path(other).iterdir()) == sorted(site.films)
+
+
+def test_a_manifest_that_is_none_is_named(site):
+    site.config.data.mkdir(parents=True)
+    for content in ("{}", "[]", "3"):
+        (site.config.data / "manifest.json").write_text(content)
+        with pytest.raises(InputError, match=r"manifest\.json is no manifest of this project"):
+            site.fetch()
 
 
 def test_a_damaged_mirror_is_fetched_once_more(site):
@@ -507,12 +674,13 @@ def check_after_kill(site, root):
     """What is in place is whole, and a rerun completes it."""
     images = root / "data" / "images"
     for path in images.glob("*"):
+        if path.name == ".unpacking":
+            continue
         assert site.undisturbed[path.name] == path.read_bytes()
     site.server.rate = 0
     site.fetch(root=root, store_size=32)
     tree = {path.name: path.read_bytes() for path in images.iterdir()}
     assert tree == site.undisturbed
-    assert not (root / "data" / ".unpacking").exists()
     assert not (root / "data" / "archives").exists()
 
 
@@ -526,12 +694,12 @@ def kill_while_downloading(site, root, seed):
 
 
 def kill_while_unpacking(site, root, seed):
-    scratch, images = root / "data" / ".unpacking", root / "data" / "images"
+    images = root / "data" / "images"
     films = random.Random(seed).randrange(1, 60)
 
     def reached():
         # os.walk shrugs off folders that vanish meanwhile.
-        there = [files for folder in (scratch, images) for _, _, files in os.walk(folder)]
+        there = [files for _, _, files in os.walk(images)]
         return sum(map(len, there)) >= films
 
     code = kill_when(site, root, reached)

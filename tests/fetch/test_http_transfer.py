@@ -142,17 +142,24 @@ def test_a_server_that_asks_for_too_long_a_pause_is_left(server, tmp_path):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_dead_link_is_not_asked_again(server, tmp_path, status):
-    server.faults["film.tar.gz"].append(Fault(status=status))
-    with pytest.raises(http_transfer.TransferError, match=f"HTTP {status}"):
+def test_a_dead_link_is_believed_when_it_says_so_three_times(server, tmp_path, status):
+    server.faults["film.tar.gz"].extend([Fault(status=status)] * 9)
+    with pytest.raises(http_transfer.TransferError, match=f"HTTP {status}.*3 times") as error:
         fetch(server, tmp_path)
-    assert len(server.requests) == 1
+    assert len(server.requests) == 3
+    assert not error.value.passing
+
+
+def test_refusals_count_only_in_a_row(server, tmp_path):
+    no, half = Fault(status=403), Fault(status=503)
+    server.faults["film.tar.gz"] += [no, no, half, no]
+    assert_whole(fetch(server, tmp_path))
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/gzip"])
 def test_a_page_is_not_taken_for_an_archive(server, tmp_path, content_type):
     page = b"<!doctype html><title>Sign in</title>".ljust(len(CONTENT))
-    server.faults["film.tar.gz"].append(Fault(body=page, content_type=content_type))
+    server.faults["film.tar.gz"].extend([Fault(body=page, content_type=content_type)] * 3)
     with pytest.raises(http_transfer.TransferError, match=r"page|no archive"):
         fetch(server, tmp_path)
     assert not (tmp_path / "film.tar.gz").exists()

@@ -526,6 +526,33 @@ def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
     assert grown == [("gpu0", True), ("gpu1", True)]
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_films_are_varied_in_full_precision(precision, monkeypatch):
+    seen = []
+
+    def watched(pictures, draws, **options):
+        seen.append((pictures.dtype, draws.dtype))
+        return tf.cast(pictures, tf.float32)
+
+    monkeypatch.setattr(pipeline, "augment", watched)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        trainee = training.Trainee(models.build("baseline", image_size=SIZE))
+        trainee.compile("adam", "binary_crossentropy")
+        # Half precision has few numbers near zero: small gradients need a larger loss.
+        scaled = isinstance(trainee.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert scaled == (precision == "mixed_float16")
+    finally:
+        keras.config.set_dtype_policy(before)
+    inputs = {
+        "film": np.zeros((2, SIZE, SIZE, 1), np.uint8),
+        "draws": np.full((2, pipeline.DRAWS), 0.123456789, np.float32),
+    }
+    assert trainee(inputs, training=True).dtype == tf.float32
+    assert seen == [(tf.uint8, tf.float32)]
+
+
 @pytest.mark.parametrize(
     ("model", "precision"),
     [

@@ -2,9 +2,11 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import threading
 import urllib.parse
@@ -97,15 +99,18 @@ class _Stage:
     """One run of stage 000: what is missing, and the means to get it."""
 
     def __init__(self, config: Config, archives, wanted, patience):
-        self.config, self.patience = config, patience
+        self.config, self.patience = config, patience or http_transfer.Patience()
         self.manifest = Manifest(config.data, data_settings(config))
-        self.folder = config.data / "archives"
+        self.folder, self.images = config.data / "archives", config.data / "images"
+        # On the films' own disk, also where their folder is a link to another one.
+        self.scratch = self.images / ".unpacking"
         self.stop = threading.Event()
         # A sample of real films is read out of remote archives, film by film.
         self.by_film = config.sample is not None and not config.phantoms
         self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
         # What an archive was found not to hold, or not whole, would not come a second time.
-        there = inventory.find_films(config.data).keys() | self.manifest.refused().keys()
+        refused = self.manifest.refused(for_good=not self.by_film)
+        there = inventory.whole_films(config.data) | refused.keys() if archives else set()
         self.missing = {archive: films - there for archive, films in self.wanted.items()}
 
     def run(self) -> pd.DataFrame:
@@ -120,7 +125,7 @@ class _Stage:
         if todo:
             self._check_space(todo)
             self._work(todo, rows)
-        shutil.rmtree(self.config.data / ".unpacking", ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         with contextlib.suppress(OSError):
             # Empty, unless archives are kept.
             self.folder.rmdir()
@@ -169,10 +174,8 @@ class _Stage:
     def _get(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
         """Films of one archive onto the disk; what the manifest says about it."""
         bar.restart()
-        if not self.by_film:
-            facts = self._fetch_archive(archive, bar, pool, bar.advance)
-        else:
-            facts = self._read_films(archive, bar, pool)
+        get = self._read_films if self.by_film else self._fetch_archive
+        facts = self._patiently(functools.partial(get, archive, bar, pool), bar)
         bar.finish("done")
         facts |= {
             "films": len(self.wanted[archive]) - len(facts["refused"]),
@@ -181,11 +184,32 @@ class _Stage:
         self.manifest.note("archives", archive.name, **facts)
         return _brief(facts) | {"state": "fetched"}
 
+    def _patiently(self, get: Callable[[], dict], bar: progress.Bar) -> dict:
+        """Call `get` until some source serves; a source that only failed may serve later."""
+        waited = 0.0
+        for rounds in itertools.count(1):
+            try:
+                return get()
+            except http_transfer.TransferError as error:
+                pause = self.patience.round_pause(rounds)
+                waited += pause
+                if not error.passing or waited > self.patience.budget:
+                    raise
+                bar.say(f"no source answers; all are tried again in {pause:.0f} s")
+                if self.stop.wait(pause):
+                    raise http_transfer.Stopped from error
+                bar.restart()
+        raise AssertionError
+
     def _fetch_archive(
-        self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor, count: Callable
+        self,
+        archive: catalogue.Archive,
+        bar: progress.Bar,
+        pool: Executor,
+        count: Callable | None = None,
     ) -> dict:
         """Download, verify, unpack and remove one archive; `count` is told what arrives."""
-        failures: list[str] = []
+        failures, count = http_transfer.Failures(), count or bar.advance
         for path, facts in self._copies(archive, bar, count, failures):
             # Noted before the films are in place: then their source is known in any case.
             refused = self.manifest.entry("archives", archive.name).get("refused", {})
@@ -193,8 +217,8 @@ class _Stage:
             try:
                 found = unpack.unpack(
                     path,
-                    self.config.data / "images",
-                    scratch=self.config.data / ".unpacking" / archive.name,
+                    self.images,
+                    scratch=self.scratch / archive.name,
                     pool=pool,
                     wanted=self.missing[archive],
                     size=self.config.store_size,
@@ -202,7 +226,7 @@ class _Stage:
                     stop=self.stop,
                 )
             except unpack.DamagedArchive as error:
-                failures.append(f"{facts['source']}: {error}")
+                failures.add(facts["source"], error)
                 path.unlink()
                 continue
             # The films must be on the disk before what they came from goes.
@@ -211,7 +235,7 @@ class _Stage:
             absent = self.missing[archive] - set(found.films) - found.refused.keys()
             refused |= found.refused | dict.fromkeys(absent, "not in its archive")
             return facts | {"refused": refused}
-        raise http_transfer.TransferError("; ".join(failures))
+        raise failures.all()
 
     def _unpacking(self, archive: catalogue.Archive, bar: progress.Bar) -> Callable:
         """What says beside the bar how many films are unpacked."""
@@ -227,23 +251,28 @@ class _Stage:
                 (self.folder / (name + ending)).unlink(missing_ok=True)
 
     def _copies(
-        self, archive: catalogue.Archive, bar: progress.Bar, count: Callable, failures: list[str]
+        self,
+        archive: catalogue.Archive,
+        bar: progress.Bar,
+        count: Callable,
+        failures: http_transfer.Failures,
     ) -> Iterator:
         """Whole copies of an archive: from this disk, from NIH, from the mirrors."""
-        path = self.folder / archive.name
-
+        path, *others = (self.folder / name for name in _names(archive))
         by_md5 = {"md5": archive.md5, "verified": "MD5"}
-        if path.exists():
+        for place in (path, *others):
+            if not place.exists() or place.suffix == ".zip":
+                continue
             bar.say("verifying")
-            if _md5(path, count) == archive.md5:
-                yield path, {"source": str(path), "bytes": archive.bytes} | by_md5
-            elif path.stat().st_size < archive.bytes and not _part(path).exists():
+            if _md5(place, count) == archive.md5:
+                yield place, {"source": str(place), "bytes": archive.bytes} | by_md5
+            elif place.stat().st_size < archive.bytes and not _part(path).exists():
                 # Perhaps a download by other means that was cut off: its MD5 will tell.
-                path.replace(_part(path))
+                place.replace(_part(path))
             else:
-                failures.append(f"{path}: its MD5 is not {archive.md5}")
+                failures.add(place, f"its MD5 is not {archive.md5}")
             bar.take_back()
-        for place in (path.with_name(name) for name in _names(archive)[1:]):
+        for place in others:
             if place.exists() and zipfile.is_zipfile(place):
                 yield place, {"source": str(place), "bytes": place.stat().st_size} | _BY_CRC
         if self.by_film:
@@ -259,7 +288,7 @@ class _Stage:
             bar.say(url.split("/")[2])
             try:
                 for _ in range(tries):
-                    http_transfer.download(
+                    came = http_transfer.download(
                         url,
                         place,
                         **expected,
@@ -267,10 +296,11 @@ class _Stage:
                         patience=self.patience,
                         stop=self.stop,
                     )
-                    yield place, {"source": url, "bytes": place.stat().st_size} | verified
+                    told = {"source": url, "bytes": place.stat().st_size, "md5": came}
+                    yield place, told | verified
                     bar.take_back()
             except http_transfer.TransferError as error:
-                failures.append(f"{url}: {error}")
+                failures.add(url, error)
                 bar.take_back()
 
     def _read_films(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
@@ -279,12 +309,10 @@ class _Stage:
             with contextlib.suppress(http_transfer.TransferError):
                 # Bytes of an archive are not what this bar counts.
                 return self._fetch_archive(archive, bar, pool, lambda amount, reused=False: None)
-        failures, read, left = [], 0, set(self.missing[archive])
+        failures, read = http_transfer.Failures(), 0
         refused = self.manifest.entry("archives", archive.name).get("refused", {})
-        scratch, images = (
-            self.config.data / ".unpacking" / archive.name,
-            self.config.data / "images",
-        )
+        scratch, images = self.scratch / archive.name, self.images
+        left = {film for film in self.missing[archive] if not (images / film).exists()}
         with http_transfer.writable(images):
             scratch.mkdir(parents=True, exist_ok=True)
             images.mkdir(parents=True, exist_ok=True)
@@ -303,12 +331,14 @@ class _Stage:
                             else:
                                 (scratch / film).replace(images / film)
                 except http_transfer.TransferError as error:
-                    failures.append(f"{mirror}: {error}")
+                    failures.add(mirror, error)
                     continue
                 refused |= dict.fromkeys(left, "not in its archive")
                 return {"source": mirror, "bytes": read, "refused": refused} | _BY_CRC
-        raise http_transfer.TransferError(
-            "; ".join(failures) or "it has no mirror that serves films"
+        raise (
+            failures.all()
+            if archive.mirrors
+            else http_transfer.TransferError("it has no mirror that serves films")
         )
 
     def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int]:
@@ -362,8 +392,13 @@ def _part(path: Path) -> Path:
 
 
 def _names(archive: catalogue.Archive) -> list[str]:
-    """What an archive is called on the disk, whichever source it came from."""
-    return [archive.name, *(mirror.rpartition("/")[2] for mirror in archive.mirrors)]
+    """What an archive is called on the disk, whichever source it came from.
+
+    NIH's own names have three digits: who fetched one by hand need not know ours.
+    """
+    by_hand = re.sub(r"_(\d\d)\.", r"_0\1.", archive.name)
+    names = [archive.name, by_hand, *(mirror.rpartition("/")[2] for mirror in archive.mirrors)]
+    return list(dict.fromkeys(names))
 
 
 def _md5(path: Path, advance) -> str:

@@ -31,14 +31,50 @@ _TRICKLE = 1000
 # A server that never answered at all gets this many tries: it is down, or there is no network.
 _UNANSWERED_TRIES = 3
 
+# A refusal is believed once it came so often in a row: what stands before a server (a
+# balancer, a login page) may refuse what is served a moment later.
+_REFUSALS = 3
+
 # What a server answers when asking again later may help (RFC 9110, RFC 6585).
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
-_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError, ConnectionError)
+_BROKEN = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    TimeoutError,
+    ConnectionError,
+    # An address to go on to that is no text.
+    UnicodeError,
+)
 
 
 class TransferError(Exception):
-    """This source does not serve the file; another one might."""
+    """This source does not serve the file; another one might.
+
+    Attributes:
+        passing: whether this one might, too, later: it did not answer, or broke off.
+    """
+
+    passing = False
+
+
+class Failures:
+    """What each source of one file said, to be told where none served it."""
+
+    def __init__(self):
+        self._said: list[str] = []
+        self._passing = False
+
+    def add(self, source: object, reason: object) -> None:
+        """Note why a source did not serve."""
+        self._said.append(f"{source}: {reason}")
+        self._passing |= getattr(reason, "passing", False)
+
+    def all(self) -> TransferError:
+        """Everything that was said, as one error."""
+        error = TransferError("; ".join(self._said))
+        error.passing = self._passing
+        return error
 
 
 class Stopped(Exception):
@@ -46,11 +82,15 @@ class Stopped(Exception):
 
 
 class _TryAgain(Exception):
-    """This try failed; `wait` is what the server asked for, in seconds."""
+    """This try failed; `wait` is what the server asked for, in seconds.
 
-    def __init__(self, reason: str, wait: float = 0.0):
+    Attributes:
+        refused: whether the server said no, and did not only fail.
+    """
+
+    def __init__(self, reason: str, wait: float = 0.0, *, refused: bool = False):
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.refused = wait, refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +107,20 @@ class Patience:
     longest_pause: float = 60.0
     # A server that asks for a longer pause than this has refused.
     longest_asked: float = 900.0
+    # An archive that no source serves just now is tried again for so long: a night's outage
+    # ends, and nobody is there to start anew.
+    budget: float = 6 * 3600.0
+    # The pause before all sources are tried again; doubled up to ten times as long.
+    between_rounds: float = 30.0
 
     def pause(self, tries: int) -> float:
         """Exponential backoff with jitter, so that parallel transfers do not return at once."""
         longest = min(self.longest_pause, self.first_pause * 2 ** (tries - 1))
         return longest * random.uniform(0.5, 1.0)
+
+    def round_pause(self, rounds: int) -> float:
+        """Before another round of all sources, after so many that failed."""
+        return self.between_rounds * min(10, 2 ** (rounds - 1)) * random.uniform(0.5, 1.0)
 
 
 # For small files with several mirrors: the next mirror is the better second try.
@@ -109,17 +158,20 @@ class Connection:
             headers: beside those of every request, such as "Range".
 
         Raises:
-            TransferError: if the answer means that asking again is useless.
-            _TryAgain: if the connection fails, here or while the caller reads the body.
+            TransferError: if it leads from https to http, where anybody could answer.
+            _TryAgain: if the server refuses, or the connection fails, here or while the
+                caller reads the body.
         """
         timeout = (self.patience.connect, self.patience.read)
         try:
             with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
                 self._answered, code = True, response.status_code
+                if url.startswith("https:") and not response.url.startswith("https:"):
+                    raise TransferError(f"it leads from https to {response.url[:100]}")
                 if code in _PASSING:
                     raise _TryAgain(f"HTTP {code} {response.reason}", _retry_after(response))
                 if code not in (200, 206, 416):
-                    raise TransferError(f"HTTP {code} {response.reason}")
+                    raise _TryAgain(f"HTTP {code} {response.reason}", refused=True)
                 yield response
         except _BROKEN as error:
             raise _TryAgain(_plain(error)) from error
@@ -145,7 +197,7 @@ class Connection:
             attempt: one try; may raise `_TryAgain`.
             reached: how many bytes are there by now.
         """
-        tries, furthest = 0, reached()
+        tries, refusals, furthest = 0, 0, reached()
         while True:
             try:
                 return attempt()
@@ -153,10 +205,14 @@ class Connection:
                 # A server that starts over each time makes no progress, however much it sends.
                 if reached() >= furthest + _PROGRESS:
                     tries, furthest = 0, reached()
-                tries += 1
+                tries, refusals = tries + 1, refusals + 1 if error.refused else 0
+                if refusals == _REFUSALS:
+                    raise TransferError(f"{error} ({refusals} times in a row)") from error
                 most = self.patience.tries if self._answered else _UNANSWERED_TRIES
                 if tries >= min(most, self.patience.tries):
-                    raise TransferError(f"{error} ({tries} tries in a row)") from error
+                    given_up = TransferError(f"{error} ({tries} tries in a row)")
+                    given_up.passing = True
+                    raise given_up from error
                 if error.wait > self.patience.longest_asked:
                     raise TransferError(f"{error}; asks to wait {error.wait:.0f} s") from error
                 if self.stop.wait(max(error.wait, self.patience.pause(tries))):
@@ -183,6 +239,8 @@ class Connection:
                 if response.status_code != 206:
                     raise TransferError("it does not serve single ranges")
                 first, last, size = _content_range(response)
+                if size is None:
+                    raise TransferError("it does not tell the file's size")
                 expected = max(size + start, 0) if start < 0 else start
                 if first != expected or last != min(expected + length, size) - 1:
                     raise _TryAgain(f"wrong Content-Range {first}-{last} for {wanted}")
@@ -212,14 +270,14 @@ def read_small(url: str, *, limit: int, patience: Patience = BRIEF) -> bytes:
         with connection.get(url) as response:
             if response.status_code != 200:
                 raise TransferError(f"HTTP {response.status_code} {response.reason}")
-            announced = response.headers.get("Content-Length")
+            announced = _content_length(response)
             content = bytearray()
             for chunk in connection.chunks(response):
                 content += chunk
                 if len(content) > limit:
                     raise TransferError(f"it is larger than {limit:,} bytes")
-            if announced is not None and len(content) != int(announced):
-                raise _TryAgain(f"{len(content):,} of {announced} bytes arrived")
+            if announced is not None and len(content) != announced:
+                raise _TryAgain(f"{len(content):,} of {announced:,} bytes arrived")
             return bytes(content)
 
     with Connection(patience) as connection:
@@ -274,6 +332,7 @@ class _Part:
 
     def __init__(self, path: Path, size: int | None, md5: str | None, begins: bytes, advance):
         self.path, self.size, self.begins, self.advance = path, size, begins, advance
+        self._checked = md5 is not None
         self._note = path.with_name(path.name + ".part.json")
         self._part = path.with_name(path.name + ".part")
         self.md5, self.reached, self._reused = hashlib.md5(usedforsecurity=False), 0, 0
@@ -328,7 +387,8 @@ class _Part:
         if self.reached and self.reached == self._announced:
             return
         headers = {"Range": f"bytes={self.reached}-"} if self.reached else {}
-        if headers and self.validator:
+        # Where the MD5 will tell, a server that changes its ETag with every answer does no harm.
+        if headers and self.validator and not self._checked:
             headers["If-Range"] = self.validator
         with connection.get(url, headers) as response:
             self._accept(response)
@@ -337,7 +397,7 @@ class _Part:
                     self.discard()
                     raise _TryAgain("more bytes arrived than were announced")
                 if not self.reached and not chunk.startswith(self.begins[: len(chunk)]):
-                    raise TransferError(f"it is no archive: it begins with {chunk[:15]!r}")
+                    raise _TryAgain(f"no archive: it begins with {chunk[:15]!r}", refused=True)
                 self._file.write(chunk)
                 self._count(chunk)
         if self._announced is not None and self.reached < self._announced:
@@ -351,22 +411,26 @@ class _Part:
             self.discard()
             raise _TryAgain("HTTP 416: the part was longer than the file")
         if "text/html" in response.headers.get("Content-Type", ""):
-            raise TransferError("it is a web page, not an archive")
-        if response.status_code == 206:
+            raise _TryAgain("it is a web page, not an archive", refused=True)
+        partial = response.status_code == 206
+        if partial:
             first, last, total = _content_range(response)
-            changed = self.validator and validator and self.validator != validator
-            if first != self.reached or last != total - 1 or changed:
+        else:
+            total = _content_length(response)
+        # What has arrived is kept for the next try: this may be somebody else's answer.
+        if self.size is not None and total is not None and total != self.size:
+            raise _TryAgain(f"it has {total:,} bytes, not {self.size:,}", refused=True)
+        if partial:
+            versions = self.validator and validator and self.validator != validator
+            changed = versions and not self._checked
+            # A part that ends early is one step; the next try asks for the rest.
+            if first != self.reached or last < first or changed:
                 self.discard()
                 what = "the file changed" if changed else "wrong Content-Range"
                 raise _TryAgain(f"{what}; it is fetched from the start")
-        else:
+        elif self.reached:
             # The server ignored the range, or the file is another one: this is its start.
-            if self.reached:
-                self.discard()
-            length = response.headers.get("Content-Length")
-            total = None if length is None else int(length)
-        if self.size is not None and total is not None and total != self.size:
-            raise TransferError(f"it has {total:,} bytes, not {self.size:,}")
+            self.discard()
         self._announced = self.size if total is None else total
         if validator != self.validator or not self._note.is_file():
             self.validator = validator
@@ -394,20 +458,26 @@ def _validator(response: requests.Response) -> str:
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
-def _content_range(response: requests.Response) -> tuple[int, int, int]:
-    """First byte, last byte and size from `Content-Range: bytes 0-9/100`."""
+def _content_range(response: requests.Response) -> tuple[int, int, int | None]:
+    """First byte, last byte and size from `Content-Range: bytes 0-9/100`; "*" is no size."""
     text = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text.strip())
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", text.strip(), re.ASCII)
     if not match:
         raise _TryAgain(f"wrong Content-Range '{text}'")
-    first, last, size = map(int, match.groups())
-    return first, last, size
+    first, last, size = match.groups()
+    return int(first), int(last), None if size == "*" else int(size)
+
+
+def _content_length(response: requests.Response) -> int | None:
+    """Bytes that the body has, or None where the server says nothing of use."""
+    text = response.headers.get("Content-Length", "").strip()
+    return int(text) if re.fullmatch(r"\d+", text, re.ASCII) else None
 
 
 def _retry_after(response: requests.Response) -> float:
     """Seconds that the server asks to wait: a number or a date (RFC 9110, 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if re.fullmatch(r"\d+", text, re.ASCII):
         return float(text)
     with contextlib.suppress(ValueError, TypeError):
         date = email.utils.parsedate_to_datetime(text)

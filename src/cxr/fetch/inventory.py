@@ -63,6 +63,10 @@ def find_films(folder: Path) -> dict[str, Path]:
         )
         for name in filter(_FILM.fullmatch, files):
             path = Path(place, name)
+            if not path.exists():
+                raise InputError(
+                    f"{path} is a link to a file that does not exist; remove it, or mend it."
+                )
             first = found.setdefault(name, path)
             if first is not path and first.stat().st_size != path.stat().st_size:
                 raise InputError(
@@ -180,6 +184,22 @@ def read_report(folder: Path, data: Path) -> dict:
     return report
 
 
+def whole_films(data: Path) -> set[str]:
+    """Names of the films below `data` that are whole; each other one is set aside.
+
+    A file that only has a film's name (empty, cut off, a JPEG) is renamed to
+    `<name>.damaged`, so that the film can be fetched again and nothing is lost. Files are
+    checked once: what was found is kept, by size and time.
+    """
+    paths = find_films(data)
+    if not paths:
+        return set()
+    films = _examine(data, data, paths)
+    for film in films.loc[films["fault"] != "", "film"]:
+        paths[film].replace(paths[film].with_name(f"{film}.damaged"))
+    return set(films.loc[films["fault"] == "", "film"])
+
+
 def _refuse_empty(folder: Path, paths: dict[str, Path], wanted: Collection[str]) -> None:
     if not folder.is_dir():
         raise InputError(f"the folder of films {folder} does not exist; run 000-data_download.")
@@ -199,7 +219,10 @@ def _examine(folder: Path, data: Path, paths: dict[str, Path]) -> pd.DataFrame:
     cache = data / "inventory.csv"
     known = {}
     if cache.exists():
-        last = pd.read_csv(cache, dtype=_COLUMNS, keep_default_na=False)
+        # A film that could not be decoded has no deviation; everything else is text or a number.
+        last = pd.read_csv(
+            cache, dtype=_COLUMNS, keep_default_na=False, na_values={"deviation": [""]}
+        )
         known = {row.film: row for row in last.itertuples(index=False)}
     rows, todo = [], []
     for film, path in paths.items():

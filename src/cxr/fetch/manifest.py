@@ -15,7 +15,7 @@ def data_settings(config: Config) -> dict:
     """The settings that decide which films and records `data/` holds."""
     if config.images is not None:
         return {"films": str(config.images)} | _records(config)
-    drawn_by = {"seed": config.seed} if (config.sample or "").isdigit() else {}
+    drawn_by = {"seed": config.seed} if (config.sample or "").isdecimal() else {}
     return {
         "films": "phantoms" if config.phantoms else "NIH",
         # first_archive and full differ in how many films are there, not in which they are.
@@ -47,6 +47,12 @@ class Manifest:
         self._content = {"settings": wanted, "files": {}, "archives": {}}
         if self.path.exists():
             self._content = artifacts.read_json(self.path)
+            if not isinstance(self._content, dict) or self._content.keys() < {
+                *("settings", "files", "archives")
+            }:
+                raise InputError(
+                    f"{self.path} is no manifest of this project; remove it, and run 000 again."
+                )
             artifacts.refuse_other_settings(
                 self.path,
                 self._content["settings"],
@@ -58,10 +64,19 @@ class Manifest:
         """What is known about a file ("files") or an archive ("archives"); {} if nothing."""
         return self._content[kind].get(name, {})
 
-    def refused(self) -> dict[str, str]:
-        """Films that their archives do not hold whole: name -> reason."""
+    def refused(self, *, for_good: bool = False) -> dict[str, str]:
+        """Films that their archives do not hold whole: name -> reason.
+
+        Args:
+            for_good: leave out what a mirror lacks; NIH's own archive may hold it.
+        """
         entries = self._content["archives"].values()
-        return {film: why for entry in entries for film, why in entry["refused"].items()}
+        return {
+            film: why
+            for entry in entries
+            if not (for_good and entry.get("verified") != "MD5")
+            for film, why in entry.get("refused", {}).items()
+        }
 
     def note(self, kind: str, name: str, **facts) -> None:
         """Keep `facts` about a file or an archive."""

@@ -61,7 +61,7 @@ def number(sample: str | None) -> int:
     Raises:
         InputError: if it is none.
     """
-    if sample is None or not sample.isdigit() or int(sample) == 0:
+    if sample is None or not sample.isdecimal() or int(sample) == 0:
         raise InputError(
             f"CXR_SAMPLE={sample} is neither a number of films nor 'boxes' nor a file of names."
         )

@@ -1,5 +1,6 @@
 """Records, boxes and lists: fetched from the first mirror that answers, verified, kept."""
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +21,9 @@ from cxr.fetch.catalogue import WHEEL
 from cxr.fetch.manifest import Manifest, data_settings, locked
 from cxr.records import nih
 from cxr.records.splits import OFFICIAL_TEST_PATIENTS
+
+# What reading a damaged file may end in, plain or packed.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile)
 
 _SOURCE_NAMES = {
     "wheel": f"{WHEEL} (package registry)",
@@ -74,7 +79,7 @@ def fetch(name: str, *, folder: Path | None = None) -> Fetched:
         try:
             content = _read_mirror(mirror, wanted.file, folder)
             catalogue.verify(name, content)
-        except (http_transfer.TransferError, InputError, OSError, ValueError) as error:
+        except (http_transfer.TransferError, InputError, *_DAMAGED) as error:
             failures.append(f"{mirror}: {error}")
             continue
         with artifacts.atomic(path) as temporary:
@@ -174,8 +179,10 @@ def _wheel_path(folder: Path) -> Path:
 def _wheel(folder: Path) -> Path:
     """The pinned package, through the registry that pip is set up for; kept in `folder`."""
     kept = _wheel_path(folder)
-    if kept.is_file() and zipfile.is_zipfile(kept):
-        return kept
+    if kept.is_file():
+        with contextlib.suppress(*_DAMAGED), zipfile.ZipFile(kept) as packed:
+            if packed.testzip() is None:
+                return kept
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries=1"]
         command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", scratch, WHEEL]

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import lzma
 import os
 import re
 import shutil
@@ -149,8 +150,8 @@ def store(content: bytes, path: Path, size: int | None) -> bool:
         ValueError: if the film is not one that can be stored.
     """
     if size is None:
-        if not content.startswith(png.SIGNATURE):
-            raise ValueError("no PNG")
+        if reason := png.fault(content):
+            raise ValueError(reason)
         if path.exists() and path.read_bytes() == content:
             return True
         path.write_bytes(content)
@@ -168,6 +169,9 @@ def _films(archive: Path, others: list[str]) -> Generator[tuple[str, bytes]]:
     seen: set[str] = set()
     try:
         for name, size, content in read(archive):
+            if name.startswith("__MACOSX/"):
+                # A Mac's own notes about each file.
+                continue
             match = MEMBER.fullmatch(name)
             if match is None:
                 others.append(name)
@@ -180,7 +184,7 @@ def _films(archive: Path, others: list[str]) -> Generator[tuple[str, bytes]]:
                 reason = f"{film} twice" if film in seen else "more than ten times its own size"
                 raise UnsafeArchive(f"{archive} holds {reason}; remove it.")
             seen.add(film)
-            yield film, content()
+            yield film, _read(content)
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
@@ -189,8 +193,22 @@ def _films(archive: Path, others: list[str]) -> Generator[tuple[str, bytes]]:
         # zipfile's words for an encrypted member or an unknown compression.
         NotImplementedError,
         RuntimeError,
+        # Names that are no text, or nothing at all.
+        ValueError,
+        IndexError,
+        lzma.LZMAError,
     ) as error:
         raise DamagedArchive(f"{archive.name} is damaged: {error}") from error
+
+
+def _read(content: Callable[[], bytes]) -> bytes:
+    """A member's content; what bz2 says of damaged data is no failure of the disk."""
+    try:
+        return content()
+    except OSError as error:
+        if error.errno is None:
+            raise EOFError(str(error)) from error
+        raise
 
 
 def _check(archive: Path, name: str, size: int, kind: str) -> None:

@@ -64,7 +64,7 @@ def _duration(hours: float) -> str:
 
 def expected_films(config: Config) -> int:
     """How many films this configuration works on at most, told before any is there."""
-    if (config.sample or "").isdigit():
+    if (config.sample or "").isdecimal():
         return selection.number(config.sample)
     if config.sample is None and config.images is None and config.profile == "first_archive":
         return catalogue.ARCHIVES[0].films

@@ -65,7 +65,8 @@ class Trainee(keras.Model):
     """
 
     def __init__(self, network: keras.Model, recipe: models.Recipe | None = None):
-        super().__init__(name="trainee")
+        # Under mixed precision Keras would round the draws to half precision on their way in.
+        super().__init__(name="trainee", autocast=False)
         self.network, self._recipe = network, recipe or models.Recipe()
 
     def call(self, inputs, training=False):
