@@ -5,6 +5,9 @@ PROFILE ?= $(or $(CXR_PROFILE),demo)
 # CUDA=1 installs TensorFlow with its CUDA libraries, for a machine with an NVIDIA GPU.
 CUDA    ?=
 
+# Processes that run the tests; each trains models, so more of them need memory.
+JOBS    ?= 2
+
 VENV    := .venv
 BIN     := $(VENV)/bin
 # One stamp per variant of the set-up: changed requirements install again, others are reused.
@@ -27,7 +30,7 @@ run: $(READY) ## set up, then run the four notebooks (PROFILE=full is the real t
 	$(BIN)/python -m cxr run --profile $(PROFILE)
 
 test: lint ## set up, then run the whole test suite
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open JupyterLab on the chosen profile
 	CXR_PROFILE=$(PROFILE) $(BIN)/jupyter lab

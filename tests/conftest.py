@@ -12,9 +12,17 @@ from cxr.evaluation import controls
 from cxr.fetch import small_files
 from cxr.records import nih, splits
 
+# Files that take minutes start first, so that no process is left with one in the end.
+LONGEST = ("test_notebooks.py", "test_training.py", "test_distribution.py", "test_browser.py")
+
 # A busy machine is no failure; what must be fast is measured in benchmarks/.
 hypothesis.settings.register_profile("cxr", deadline=None)
 hypothesis.settings.load_profile("cxr")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session")
