@@ -1,7 +1,9 @@
 """A film in whatever file it comes: PNG, JPEG or DICOM."""
 
 import dataclasses
+import glob
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,33 @@ def read(path: Path) -> Film:
     except (OSError, ValueError) as error:
         raise InputError(f"it cannot be read ({getattr(error, 'strerror', error)}).") from error
     return decode(content)
+
+
+# What a folder is searched for; DICOM files often have no ending.
+_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
+
+
+def found(places: Sequence[str]) -> list[Path]:
+    """The films that files, folders and patterns name, each once, folders searched to the ground.
+
+    Raises:
+        InputError: if one names nothing.
+    """
+    films: dict[Path, None] = {}
+    for place in places:
+        path = Path(place)
+        if path.is_dir():
+            inside = (p for p in sorted(path.rglob("*")) if p.suffix.lower() in _ENDINGS)
+            some = [p for p in inside if not p.name.startswith(".") and p.is_file()]
+        elif not path.exists() and any(mark in place for mark in "*?["):
+            # pathlib takes no pattern that starts at the root.
+            some = [Path(name) for name in sorted(glob.glob(place, recursive=True))]  # noqa: PTH207
+        else:
+            some = [path]
+        if not some:
+            raise InputError(f"{place} names no film; films end in .png, .jpg, .dcm or nothing.")
+        films |= dict.fromkeys(some)
+    return list(films)
 
 
 def decode(content: bytes) -> Film:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr import artifacts
+from cxr.errors import InputError
 from cxr.evaluation import localisation
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
@@ -15,6 +17,9 @@ from cxr.records import rsna
 # A map of fewer rows has cells larger than most nodules. Networks end in 7 x 7 at 224 px
 # and in less on smaller films, so an earlier map is taken.
 FEWEST_ROWS = 14
+
+# The average film's feature map, in a run's folder; and how many films it is the mean of.
+AVERAGE, AVERAGED = "average_map.npy", 128
 
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
@@ -72,6 +77,31 @@ class Explainer:
         self._step = _map_and_gradient(model, self.layer)
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Keep the average film's map with the run, for explaining where no films are."""
+        with artifacts.atomic(folder / AVERAGE) as temporary, temporary.open("wb") as file:
+            np.save(file, self._average, allow_pickle=False)
+
+    @classmethod
+    def of_run(cls, model: keras.Model, folder: Path) -> "Explainer | None":
+        """The explainer that `save` kept; None for a run that was trained before there was one.
+
+        Raises:
+            InputError: if the file is damaged or another model's.
+        """
+        path = folder / AVERAGE
+        if not path.exists():
+            return None
+        explainer = cls(model, np.empty((0, *model.input_shape[1:]), np.uint8))
+        try:
+            average = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error}); train the run again.") from None
+        if average.shape != explainer.layer.output.shape[1:]:
+            raise InputError(f"{path} belongs to another model; train the run again.")
+        explainer._average = average
+        return explainer
 
     def heatmaps(
         self, pictures: np.ndarray, findings: np.ndarray, *, method: str = "evidence"

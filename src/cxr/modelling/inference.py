@@ -48,15 +48,21 @@ def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFra
     return scorer(network)(store, frame)
 
 
+def forward(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The network's evaluation pass, traced once: uint8 films to probabilities."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)])
+    def run(pictures):
+        return network(tf.cast(pictures, tf.float32), training=False)
+
+    return run
+
+
 def scorer(
     network: keras.Model,
 ) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
     """`score_films` for one network, whose evaluation pass is traced once for all calls."""
-    side = network.input_shape[1]
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)])
-    def forward(pictures):
-        return network(tf.cast(pictures, tf.float32), training=False)
+    side, run = network.input_shape[1], forward(network)
 
     def score(store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
         if side != store.size:
@@ -68,7 +74,7 @@ def scorer(
         rows = store.rows(frame["film"])
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            probabilities[start : start + len(part)] = forward(tf.constant(store.take(part)))
+            probabilities[start : start + len(part)] = run(tf.constant(store.take(part)))
         scores = frame[["film", "patient_id"]].reset_index(drop=True)
         return pd.concat([scores, pd.DataFrame(probabilities, columns=list(FINDINGS))], axis=1)
 

@@ -13,7 +13,7 @@ from cxr.config import Config
 from cxr.errors import InputError
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import checkpoint, devices, inference, models, pipeline
+from cxr.modelling import checkpoint, devices, explain, inference, models, pipeline
 from cxr.modelling.tensors import keras, tf
 
 # Share of all steps in which the learning rate rises from zero, before the cosine.
@@ -147,9 +147,13 @@ def run(
     artifacts.write_json(folder / "config.json", record)
     with _explained(config):
         measured = _fit(folder, store, train, validation, settings, recipe)
-    scores = inference.score_films(inference.load_network(folder), store, validation)
+    network = inference.load_network(folder)
+    scores = inference.score_films(network, store, validation)
     scores = inference.marked(scores, record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
+    if len(validation):
+        average = store.take(store.rows(validation["film"].head(explain.AVERAGED)))
+        explain.Explainer(network, average).save(folder)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     record |= measured
     record["finished"] = artifacts.now()

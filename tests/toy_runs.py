@@ -1,0 +1,49 @@
+"""Run folders as notebooks 200 and 300 leave them, without their hours of training."""
+
+import numpy as np
+import pandas as pd
+
+from cxr import artifacts
+from cxr.evaluation import calibration
+from cxr.findings import FINDINGS
+from cxr.modelling import explain, models
+
+SIDE = 64
+
+
+def film(seed: int, side: int = SIDE) -> np.ndarray:
+    """A grey picture with something in it."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:side, :side] / side
+    picture = (
+        90 + 80 * np.sin(9 * rows + seed) * np.cos(7 * columns) + random.normal(0, 20, (side,) * 2)
+    )
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def make(folder, *, phantoms: bool = False, judged: bool = True):
+    """Write a run; its model has random weights. `judged` adds what notebook 300 does."""
+    folder.mkdir(parents=True)
+    network = models.build("baseline", image_size=SIDE)
+    network.save(folder / "model.keras")
+    explain.Explainer(network, np.stack([film(n) for n in range(8)])[..., None]).save(folder)
+    record = {
+        "name": folder.name,
+        "finished": artifacts.now(),
+        "split": "patient",
+        "phantoms": phantoms,
+        "validation_auroc": 0.7,
+    }
+    artifacts.write_json(folder / "config.json", record)
+    if judged:
+        same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
+        # An intercept of log(3) triples the odds.
+        calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
+        # 100 test films, of which 10 have the finding; 8 of these and 18 others are flagged.
+        cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": 0.7})
+        counts = {"true_positives": 8, "false_positives": 18}
+        counts |= {"false_negatives": 2, "true_negatives": 72}
+        cuts = cuts.assign(**counts, sensitivity=0.8, specificity=0.8)
+        cuts.loc[cuts["finding"] == "Hernia", "threshold":] = np.nan
+        cuts.to_csv(folder / "thresholds.csv", index=False)
+    return folder
