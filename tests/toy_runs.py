@@ -47,3 +47,21 @@ def make(folder, *, phantoms: bool = False, judged: bool = True):
         cuts.loc[cuts["finding"] == "Hernia", "threshold":] = np.nan
         cuts.to_csv(folder / "thresholds.csv", index=False)
     return folder
+
+
+def chest(random: np.random.Generator, side: int = SIDE) -> np.ndarray:
+    """A schematic chest: body, two dark lungs, the heart on the right of the picture, noise."""
+    down, across = np.mgrid[:side, :side] / side + random.normal(0, 0.02, (2, 1, 1))
+    width, grey = random.uniform(0.9, 1.1), random.uniform(0.55, 0.7)
+    picture = np.full((side, side), 0.08)
+    for x, y, wide, high, value in (
+        (0.5, 0.65, 0.45, 0.6, grey),
+        (0.3, 0.42, 0.13, 0.27, 0.25),
+        (0.7, 0.42, 0.13, 0.27, 0.25),
+        (0.58, 0.55, 0.13, 0.12, grey + 0.1),
+        (0.5, 0.95, 0.4, 0.2, grey + 0.2),
+    ):
+        inside = ((across - x) / (wide * width)) ** 2 + ((down - y) / high) ** 2 < 1
+        picture[inside] = value
+    picture = picture + random.normal(0, 0.03, picture.shape)
+    return np.rint(255 * picture.clip(0, 1)).astype(np.uint8)

@@ -12,6 +12,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from cxr import artifacts, phantoms
 from cxr.errors import InputError
+from cxr.films import abstention
 from cxr.findings import FINDINGS
 from cxr.modelling import inference, predict
 
@@ -166,6 +167,26 @@ def test_a_model_of_real_films_refuses_phantoms(model, tmp_path):
     (tmp_path / "phantom.png").write_bytes(phantoms.encode(image))
     (answer,) = model.answers([tmp_path / "phantom.png"])
     assert answer.verdict == predict.REFUSED and "synthetic drawing" in answer.reasons[0]
+
+
+def test_a_film_that_is_none_gets_no_scores(tmp_path):
+    folder, random = toy_runs.make(tmp_path / "run"), np.random.default_rng(0)
+    train, validation = (np.stack([toy_runs.chest(random) for _ in range(n)]) for n in (150, 200))
+    abstention.fit(train, validation, np.arange(200), seed=1)[0].save(folder)
+    pictures = {
+        "chest": toy_runs.chest(random),
+        "inverted": 255 - toy_runs.chest(random),
+        "noise": random.integers(0, 256, (64, 64), dtype=np.uint8),
+    }
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    model = predict.Model(folder)
+    answers = model.answers([tmp_path / f"{name}.png" for name in pictures], pictures=3)
+    chest, inverted, noise = answers
+    assert chest.verdict != predict.REFUSED and chest.findings is not None
+    assert inverted.verdict == predict.REFUSED and "inverted" in inverted.reasons[0]
+    assert noise.findings is None and "does not look like" in " ".join(noise.reasons)
+    assert inverted.picture is not None and inverted.heatmaps is None
 
 
 def test_a_run_before_notebook_300_says_that_nothing_is_recalibrated(tmp_path, film):

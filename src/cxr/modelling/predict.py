@@ -12,7 +12,8 @@ from PIL import Image
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.evaluation import calibration, thresholding
-from cxr.films import reading
+from cxr.films import abstention, reading
+from cxr.films.abstention import REFUSED, SCORED, WARNED
 from cxr.findings import FINDINGS
 from cxr.modelling import explain, inference
 from cxr.modelling.tensors import tf
@@ -21,8 +22,6 @@ WARNING = (
     "Research software, not a medical device. The labels that the model learned were text-mined "
     "from reports of one hospital; a probability below every threshold does not mean 'normal'."
 )
-
-SCORED, WARNED, REFUSED = "scored", "scored with a warning", "refused"
 
 # Films that are read while others are scored: enough for a step, few enough for the memory.
 BATCH = 32
@@ -66,7 +65,7 @@ class Answer:
 
     Attributes:
         file: as it was given.
-        verdict: `SCORED`, `WARNED` or `REFUSED`.
+        verdict: `SCORED`, `WARNED` or `REFUSED` of `abstention`.
         reasons: why it was refused, or what to beware of; sentences.
         findings: finding, probability (recalibrated where notebook 300 has done so), threshold
             (Youden's, on the same scale; NaN without one), reached (True, False, or why there
@@ -119,12 +118,15 @@ class Model:
         self.size = self.network.input_shape[1]
         self._forward = inference.forward(self.network)
         self._explainer = explain.Explainer.of_run(self.network, Path(folder))
+        self._abstention = abstention.load(Path(folder))
         self._prevalence = dict(prevalence or {})
         self.notes = [WARNING]
         if self.phantoms:
             self.notes.append(
                 "This model learned synthetic phantoms and knows nothing of real films."
             )
+        if self._abstention is None:
+            self.notes.append("This run cannot tell films that are unlike those that it knows.")
         self._recalibration = None
         if (Path(folder) / "calibration.json").exists():
             self._recalibration = calibration.load(Path(folder))
@@ -184,29 +186,40 @@ class Model:
         return _Seen(str(file), film.notes, square, picture)
 
     def _answered(self, seen: list[_Seen]) -> Iterator[Answer]:
-        squares = [film.square for film in seen if film.square is not None]
-        if squares:
-            stacked = np.stack(squares)[..., None]
-            scores = pd.DataFrame(self._forward(tf.constant(stacked)), columns=list(FINDINGS))
-            if self._recalibration is not None:
-                scores = calibration.apply(scores, self._recalibration)
-            rows = iter(scores.to_numpy(dtype=float))
+        """Verdicts first; what is refused gets no scores."""
+        read = [film.square for film in seen if film.square is not None]
+        verdicts = iter(self._judged(np.stack(read)) if read else ())
+        rows = iter(self._scored(np.stack(read)) if read else ())
         for film in seen:
             if film.square is None:
                 yield Answer(film.file, REFUSED, film.reasons)
+                continue
+            (verdict, why), probabilities = next(verdicts), next(rows)
+            reasons = film.reasons + why
+            if verdict == REFUSED:
+                yield Answer(film.file, REFUSED, reasons, picture=film.picture)
                 continue
             heatmaps = None
             if film.picture is not None and self._explainer is not None:
                 repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
                 heatmaps = self._explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
-            yield Answer(
-                film.file,
-                WARNED if film.reasons else SCORED,
-                film.reasons,
-                self._table(next(rows)),
-                film.picture,
-                heatmaps,
-            )
+            table = self._table(probabilities)
+            verdict = WARNED if reasons else SCORED
+            yield Answer(film.file, verdict, reasons, table, film.picture, heatmaps)
+
+    def _judged(self, squares: np.ndarray) -> list[tuple[str, tuple[str, ...]]]:
+        if self._abstention is None:
+            return [(SCORED, ())] * len(squares)
+        return self._abstention.judge(squares)
+
+    def _scored(self, squares: np.ndarray) -> np.ndarray:
+        """Probabilities of the findings, recalibrated: float (films, 14)."""
+        scores = pd.DataFrame(
+            self._forward(tf.constant(squares[..., None])), columns=list(FINDINGS)
+        )
+        if self._recalibration is not None:
+            scores = calibration.apply(scores, self._recalibration)
+        return scores.to_numpy(dtype=float)
 
     def _table(self, probabilities: np.ndarray) -> pd.DataFrame:
         """The findings of one film, with thresholds and plain words where there are some."""

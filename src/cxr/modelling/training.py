@@ -11,7 +11,7 @@ import pandas as pd
 from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
-from cxr.films import film_cache
+from cxr.films import abstention, film_cache
 from cxr.findings import FINDINGS
 from cxr.modelling import checkpoint, devices, explain, inference, models, pipeline
 from cxr.modelling.tensors import keras, tf
@@ -151,14 +151,33 @@ def run(
     scores = inference.score_films(network, store, validation)
     scores = inference.marked(scores, record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
-    if len(validation):
-        average = store.take(store.rows(validation["film"].head(explain.AVERAGED)))
-        explain.Explainer(network, average).save(folder)
+    record |= measured | _companions(folder, network, store, train, validation)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
-    record |= measured
     record["finished"] = artifacts.now()
     artifacts.write_json(folder / "config.json", record)
     return record
+
+
+def _companions(
+    folder: Path,
+    network: keras.Model,
+    store: film_cache.Store,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+) -> dict:
+    """Keep what answers about single films rest on, beside the model; see `predict`."""
+    if validation.empty:
+        return {}
+    shown = store.take(store.rows(validation["film"]))[..., 0]
+    explain.Explainer(network, shown[: explain.AVERAGED, ..., None]).save(folder)
+    seed = int(artifacts.read_json(folder / "config.json")["seed"])
+    some = train["film"].sample(min(len(train), abstention.MOST_FILMS), random_state=seed)
+    seen = store.take(store.rows(some))[..., 0]
+    made, worth = abstention.fit(seen, shown, validation["patient_id"].to_numpy(), seed=seed)
+    if made is None:
+        return {}
+    made.save(folder)
+    return {"abstention": worth}
 
 
 def _settings(

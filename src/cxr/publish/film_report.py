@@ -13,8 +13,9 @@ from cxr import artifacts, progress
 from cxr.errors import InputError
 from cxr.figures import film_viewer
 from cxr.figures.page import page, templates
+from cxr.films.abstention import REFUSED
 from cxr.findings import FINDINGS, label
-from cxr.modelling.predict import REFUSED, Answer, Model
+from cxr.modelling.predict import Answer, Model
 
 # Films with pictures on one page: 0.3 MB each. Further ones stand in its table.
 PICTURES = 50
