@@ -56,6 +56,23 @@ _EVALUATE: dict[str, dict] = {
     },
 }
 
+_PREDICT: dict[str, dict] = {
+    "films": {
+        "nargs": "+",
+        "metavar": "FILM",
+        "help": "PNG, JPEG or DICOM; also folders and patterns such as 'films/*.dcm'",
+    },
+    "--run": {"metavar": "NAME", "help": "a folder of runs/; default: the best"},
+    "--html": {"type": Path, "metavar": "FILE", "help": "write a page with pictures and heatmaps"},
+    "--json": {"metavar": "FILE", "help": "write JSON, a line a film; - prints it instead"},
+    "--csv": {"type": Path, "metavar": "FILE", "help": "write a table, a row a film"},
+    "--prevalence": {
+        "metavar": "P",
+        "help": "share of films that have a finding where these come from: 0.05 for all, or "
+        "Mass=0.03,Nodule=0.1; default: that of the test films",
+    },
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -82,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "evaluate files of any models' scores", profile=False)
     for flag, options in _EVALUATE.items():
         evaluate.add_argument(flag, **options)
-    predict = command("predict", _predict, "score one film with a trained model")
-    predict.add_argument("film", type=Path, metavar="FILM.png")
-    predict.add_argument("--run", metavar="NAME", help="a folder of runs/; default: the best")
+    predict = command("predict", _predict, "score films with a trained model")
+    for flag, options in _PREDICT.items():
+        predict.add_argument(flag, **options)
     command("html", _site, "write the results as a site that needs no network")
     deck = command("deck", _deck, "write the results as slides")
     text = "with tables, such as presentation/results/images128; default: the profile's own"
@@ -186,15 +203,25 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from cxr.films import reading
     from cxr.modelling import predict
+    from cxr.publish import film_report
 
     config = load_config(profile=options.profile)
+    films = reading.found(options.films)
+    shares = film_report.prevalences(options.prevalence)
     name, why = (options.run, "named by --run") if options.run else predict.choose(config.runs)
-    table, notes = predict.report(config.runs / name, options.film)
-    print(f"{options.film}, scored by {name} ({why})\n")
-    print(table.round(3).to_string(index=False))
-    print(f"\n{notes}")
-    return 0
+    model = predict.Model(config.runs / name, shares)
+    if options.json != "-":
+        print(f"Scored by {name} ({why}).\n" + "\n".join(model.notes) + "\n", flush=True)
+    complete = film_report.run(
+        model,
+        films,
+        page_to=options.html,
+        table_to=options.csv,
+        json_to=None if options.json is None else Path(options.json),
+    )
+    return 0 if complete else 1
 
 
 def _site(options: argparse.Namespace) -> int:

@@ -60,13 +60,14 @@ def test_its_scores_are_the_mean_of_its_members(made):
     np.testing.assert_allclose(scored[findings], mean, atol=1e-5)
 
 
-def test_it_answers_for_one_film(made):
+def test_it_answers_for_one_film_with_a_heatmap(made):
     config, splits, paths, _, record = made
     film = splits["validation"]["film"].iloc[0]
-    table, _ = predict.report(config.runs / record["name"], paths[film])
+    (answer,) = predict.Model(config.runs / record["name"]).answers([paths[film]], pictures=1)
     saved = pd.read_csv(config.runs / record["name"] / "validation_scores.csv").iloc[0]
-    for row in table.itertuples():
+    for row in answer.findings.itertuples():
         assert row.probability == pytest.approx(saved[row.finding], abs=1e-5)
+    assert answer.heatmaps.shape[0] == 14
 
 
 def test_its_heatmap_is_the_mean_of_its_members_heatmaps(made):

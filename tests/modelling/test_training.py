@@ -1,6 +1,5 @@
 """Training at toy size: 64 px drawings whose sign anybody could see."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +15,10 @@ from tensorflow.python.framework import kernels
 
 from cxr import artifacts, config
 from cxr.errors import InputError
-from cxr.evaluation import calibration, ranking
+from cxr.evaluation import ranking
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, inference, models, pipeline, predict, training
+from cxr.modelling import devices, explain, inference, models, pipeline, training
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +91,8 @@ def test_a_run_folder_says_what_the_run_was(finished):
     assert len((folder / "training.log").read_text().splitlines()) == 4
     assert list((folder / "tensorboard").rglob("events.*"))
     assert not (folder / "checkpoint.npz").exists()
+    network = inference.load_network(folder)
+    assert explain.Explainer.of_run(network, folder)._average.shape[0] >= explain.FEWEST_ROWS
 
 
 def test_findings_without_positives_are_not_estimable_and_left_out_of_the_mean(finished):
@@ -440,62 +441,6 @@ def test_a_model_of_another_film_size_is_refused(finished, drawn, tmp_path):
     small = film_cache.prepare(paths, tmp_path, size=32)
     with pytest.raises(InputError, match="the model takes films of 64 px"):
         inference.score_films(inference.load_network(finished[1]), small, splits["validation"])
-
-
-def test_one_film_gives_a_report_that_says_what_it_is_worth(finished, drawn):
-    splits, paths = drawn
-    film = splits["validation"]["film"].iloc[0]
-    table, notes = predict.report(finished[1], paths[film])
-    saved = pd.read_csv(finished[1] / "validation_scores.csv").iloc[0]
-    for row in table.itertuples():
-        assert row.probability == pytest.approx(saved[row.finding], abs=1e-5)
-    assert table["probability"].is_monotonic_decreasing
-    assert "not a medical device" in notes
-    assert "not recalibrated" in notes
-    with pytest.raises(InputError, match=r"config\.json does not exist"):
-        predict.report(finished[1].parent / "none", paths[film])
-
-
-def test_a_report_uses_the_recalibration_and_thresholds_of_the_run(finished, drawn, tmp_path):
-    splits, paths = drawn
-    film = paths[splits["validation"]["film"].iloc[0]]
-    plain, _ = predict.report(finished[1], film)
-    folder = tmp_path / "run"
-    shutil.copytree(finished[1], folder)
-    same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
-    # An intercept of log(3) triples the odds.
-    calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
-    # Thresholds live on the scale of the probabilities that are shown; Hernia has none.
-    middle = plain["probability"].median()
-    cut = 3 * middle / (1 - middle) / (1 + 3 * middle / (1 - middle))
-    cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": cut - 1e-6})
-    cuts.loc[cuts["finding"] == "Hernia", "threshold"] = np.nan
-    cuts.to_csv(folder / "thresholds.csv", index=False)
-    table, notes = predict.report(folder, film)
-    before = plain.set_index("finding")["probability"]
-    after = table.set_index("finding")["probability"][before.index]
-    odds = before / (1 - before)
-    np.testing.assert_allclose(after, 3 * odds / (1 + 3 * odds), rtol=1e-5)
-    reached = table.set_index("finding")["reached"]
-    assert reached["Hernia"] == "no threshold"
-    rest = [finding for finding in FINDINGS if finding != "Hernia"]
-    assert reached[rest].to_dict() == (before[rest] >= middle).to_dict()
-    # A probability at or above its threshold is reached, and no other.
-    shown = table[table["finding"] != "Hernia"]
-    assert (shown["reached"] == (shown["probability"] >= shown["threshold"])).all()
-    assert "recalibrated, where that helped" in notes
-
-
-def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
-    for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
-        record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}
-        artifacts.write_json(tmp_path / name / "config.json", record)
-    name, why = predict.choose(tmp_path)
-    assert name == "small"
-    assert "0.700" in why and "1 of the split `original` left out" in why
-    shutil.rmtree(tmp_path / "small")
-    with pytest.raises(InputError, match="keeps patients apart; 1 of the split `original`"):
-        predict.choose(tmp_path)
 
 
 @pytest.mark.parametrize(

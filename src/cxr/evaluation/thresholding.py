@@ -1,5 +1,7 @@
 """Thresholds chosen on validation films, and what they do on test films."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from sklearn import metrics
@@ -84,6 +86,39 @@ def apply(judged: Judged, thresholds: pd.DataFrame) -> pd.DataFrame:
         for ending, values in zip(("", "_low", "_high"), rates, strict=True):
             table[name + ending] = pd.Series(scale * values, index=rows.index)
     return table
+
+
+def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> str:
+    """What it means that a film reaches a threshold, or does not.
+
+    Args:
+        row: of `apply`; "" is returned where its rates are missing.
+        reached: whether the film's score is at or above the threshold.
+        prevalence: the share of films that have the finding where the film comes from; by
+            default the share among the films that the rates were measured on.
+    """
+    sensitivity, specificity = row.get("sensitivity", np.nan), row.get("specificity", np.nan)
+    if pd.isna(sensitivity) or pd.isna(specificity):
+        return ""
+    where = "of films do"
+    if prevalence is None:
+        positive = row["true_positives"] + row["false_negatives"]
+        prevalence = positive / sum(row[count] for count in _COUNTS)
+        where = "of the test films did"
+    share, of_all = sensitivity if reached else 1 - sensitivity, prevalence
+    false = (1 - specificity if reached else specificity) * (1 - of_all)
+    flagged = share * of_all + false
+    counted = f"{100 * share * of_all / flagged:.0f}" if flagged else "none"
+    if reached:
+        opening = f"above the threshold, which catches {100 * sensitivity:.0f} % of films with it"
+    else:
+        opening = (
+            f"below the threshold, which misses {100 - 100 * sensitivity:.0f} % of films with it"
+        )
+    return (
+        f"{opening}; of 100 films like this about {counted} have it, where {100 * of_all:.2g} % "
+        f"{where}"
+    )
 
 
 def outcomes(

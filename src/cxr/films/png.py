@@ -10,12 +10,15 @@ from PIL import Image, PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+# The text chunk that every phantom carries.
+PHANTOM = "Phantom"
+
 # The reduced films of NIH at 256 px take 32.8 kB each at level 1 and 28.0 kB at level 6
 # (3.7 against 3.1 GB in all), but level 6 takes about four times as long to write.
 LEVEL = 1
 
 # A small file can announce a billion pixels; NIH's films have one million.
-_LARGEST_PIXELS = 8192 * 8192
+LARGEST_PIXELS = 8192 * 8192
 
 
 def fault(content: bytes) -> str:
@@ -59,7 +62,7 @@ def decode(content: bytes) -> PngImagePlugin.PngImageFile:
     if reason := fault(content):
         raise ValueError(reason)
     width, height = struct.unpack_from(">II", content, 16)
-    if width * height > _LARGEST_PIXELS:
+    if width * height > LARGEST_PIXELS:
         raise ValueError(f"{width} x {height} pixels")
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(content))

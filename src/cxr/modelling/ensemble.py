@@ -1,6 +1,7 @@
 """Several trained models as one: the mean of their probabilities, in a run of its own."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,9 @@ from cxr import artifacts
 from cxr.config import Config
 from cxr.errors import InputError
 from cxr.evaluation import ranking
+from cxr.films import abstention
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, inference, run_scores
+from cxr.modelling import devices, explain, inference, run_scores
 from cxr.modelling.tensors import keras
 
 # What members must have in common, so that the mean of their scores is one.
@@ -73,6 +75,7 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
     artifacts.write_csv(
         folder / "validation_scores.csv", inference.marked(scores, first["phantoms"])
     )
+    _companions(folder, [config.runs / run["name"] for run in runs])
     record = {"name": folder.name, **settings, "validation_auroc": auroc}
     record |= {
         "parameters": network.count_params(),
@@ -85,6 +88,20 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
     # Last: a run counts only with its record.
     artifacts.write_json(folder / "config.json", record)
     return record
+
+
+def _companions(folder: Path, members: Sequence[Path]) -> None:
+    """What answers about single films rest on, from the members; see `predict`.
+
+    All learned from the same films, so the first one's knows them as well as any other's.
+    """
+    files = {members[0] / abstention.FILE: abstention.FILE}
+    for place, member in enumerate(members, start=1):
+        files[member / explain.AVERAGE] = explain.member_average(place)
+    for source, name in files.items():
+        if source.exists():
+            with artifacts.atomic(folder / name) as temporary:
+                temporary.write_bytes(source.read_bytes())
 
 
 def _mean(networks: Mapping[str, keras.Model]) -> keras.Model:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr import artifacts
+from cxr.errors import InputError
 from cxr.evaluation import localisation
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
@@ -15,6 +17,9 @@ from cxr.records import rsna
 # A map of fewer rows has cells larger than most nodules. Networks end in 7 x 7 at 224 px
 # and in less on smaller films, so an earlier map is taken.
 FEWEST_ROWS = 14
+
+# The average film's feature map, in a run's folder; and how many films it is the mean of.
+AVERAGE, AVERAGED = "average_map.npy", 128
 
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
@@ -79,6 +84,39 @@ class Explainer:
         self._step = _map_and_gradient(model, self.layer)
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Keep the average film's map with the run, for explaining where no films are."""
+        for name, part in self._parts().items():
+            with artifacts.atomic(folder / name) as temporary, temporary.open("wb") as file:
+                np.save(file, part._average, allow_pickle=False)
+
+    def _parts(self) -> dict[str, "Explainer"]:
+        """The explainers that have an average map of their own, by the name of its file."""
+        if not self._members:
+            return {AVERAGE: self}
+        return {member_average(place): one for place, one in enumerate(self._members, start=1)}
+
+    @classmethod
+    def of_run(cls, model: keras.Model, folder: Path) -> "Explainer | None":
+        """The explainer that `save` kept; None for a run that was trained before there was one.
+
+        Raises:
+            InputError: if the file is damaged or another model's.
+        """
+        explainer = cls(model, np.empty((0, *model.input_shape[1:]), np.uint8))
+        for name, part in explainer._parts().items():
+            path = folder / name
+            if not path.exists():
+                return None
+            try:
+                average = np.load(path, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path} cannot be read ({error}); train the run again.") from None
+            if average.shape != part.layer.output.shape[1:]:
+                raise InputError(f"{path} belongs to another model; train the run again.")
+            part._average = average
+        return explainer
 
     def heatmaps(
         self, pictures: np.ndarray, findings: np.ndarray, *, method: str = "evidence"
@@ -146,6 +184,11 @@ class Explainer:
                 tf.constant(columns[start : start + BATCH], dtype=tf.int32),
             )
             yield features.numpy(), gradient.numpy()
+
+
+def member_average(place: int) -> str:
+    """The file of an ensemble's member's average map; the first member is 1."""
+    return f"member{place}-{AVERAGE}"
 
 
 def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:

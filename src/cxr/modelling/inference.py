@@ -68,31 +68,38 @@ def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFra
     return scorer(network)(store, frame)
 
 
-def scorer(
-    network: keras.Model,
-) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
-    """`score_films` for one network, whose evaluation pass is traced once for all calls."""
-    side = network.input_shape[1]
+def forward(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """The network's evaluation pass over all devices, traced once: uint8 films to probabilities."""
     strategy, replicas = devices.strategy(), devices.replicas()
 
-    def forward(pictures):
+    def run(pictures):
         return network(tf.cast(pictures, tf.float32), training=False)
 
     signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)]
-    on_one = tf.function(forward, input_signature=signature)
-    on_all = tf.function(lambda parts: strategy.run(forward, args=(parts,)))
+    on_one = tf.function(run, input_signature=signature)
+    on_all = tf.function(lambda parts: strategy.run(run, args=(parts,)))
 
-    def divided(pictures: np.ndarray) -> np.ndarray:
-        """`forward`, with a part of the films on each device; filled up by films again."""
-        filled = pictures[
-            np.resize(np.arange(len(pictures)), -(-len(pictures) // replicas) * replicas)
-        ]
-        parts = np.split(filled, replicas)
+    def probabilities(pictures: np.ndarray) -> np.ndarray:
+        if replicas == 1:
+            return on_one(tf.constant(pictures)).numpy()
+        # Each device gets as many films; some are asked twice, where they do not divide.
+        each = -(-len(pictures) // replicas)
+        parts = np.split(pictures[np.resize(np.arange(len(pictures)), each * replicas)], replicas)
         placed = strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group])
         )
         results = strategy.experimental_local_results(on_all(placed))
         return np.concatenate([result.numpy() for result in results])[: len(pictures)]
+
+    return probabilities
+
+
+def scorer(
+    network: keras.Model,
+) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
+    """`score_films` for one network, whose evaluation pass is traced once for all calls."""
+    side, run = network.input_shape[1], forward(network)
+    batch = BATCH * devices.replicas()
 
     def score(store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
         if side != store.size:
@@ -102,11 +109,9 @@ def scorer(
             )
         probabilities = np.empty((len(frame), len(FINDINGS)), dtype=np.float32)
         rows = store.rows(frame["film"])
-        batch = BATCH * replicas
         for start in range(0, len(rows), batch):
             pictures = store.take(rows[start : start + batch])
-            scored = on_one(tf.constant(pictures)) if replicas == 1 else divided(pictures)
-            probabilities[start : start + len(pictures)] = scored
+            probabilities[start : start + len(pictures)] = run(pictures)
         scores = frame[["film", "patient_id"]].reset_index(drop=True)
         return pd.concat([scores, pd.DataFrame(probabilities, columns=list(FINDINGS))], axis=1)
 

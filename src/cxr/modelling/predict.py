@@ -1,21 +1,32 @@
-"""One film in, a report out: probabilities, thresholds, and what they are worth."""
+"""Films in, honest answers out: a verdict, probabilities, thresholds, and what they mean."""
 
+import concurrent.futures
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from cxr import artifacts
 from cxr.errors import InputError
-from cxr.evaluation import calibration
-from cxr.films import film_cache
+from cxr.evaluation import calibration, thresholding
+from cxr.films import abstention, reading
+from cxr.films.abstention import REFUSED, SCORED, WARNED
 from cxr.findings import FINDINGS
-from cxr.modelling import inference
-from cxr.modelling.tensors import tf
+from cxr.modelling import explain, inference
 
 WARNING = (
     "Research software, not a medical device. The labels that the model learned were text-mined "
     "from reports of one hospital; a probability below every threshold does not mean 'normal'."
 )
+
+# Films that are read while others are scored: enough for a step, few enough for the memory.
+BATCH = 32
+
+# Longest side of the picture that is kept to be shown, in pixels.
+SHOWN = 1024
 
 
 def choose(runs: Path) -> tuple[str, str]:
@@ -47,47 +58,181 @@ def choose(runs: Path) -> tuple[str, str]:
     return best["name"], why
 
 
-def report(folder: Path, film: Path) -> tuple[pd.DataFrame, str]:
-    """Score one film with a run's model, recalibrated where notebook 300 has done so.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """What is said of one film.
+
+    Attributes:
+        file: as it was given.
+        verdict: `SCORED`, `WARNED` or `REFUSED` of `abstention`.
+        reasons: why it was refused, or what to beware of; sentences.
+        findings: finding, probability (recalibrated where notebook 300 has done so), threshold
+            (Youden's, on the same scale; NaN without one), reached (True, False, or why there
+            is no threshold) and meaning; None where refused.
+        picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
+            no pictures were asked for.
+        heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
+    """
+
+    file: str
+    verdict: str
+    reasons: tuple[str, ...] = ()
+    findings: pd.DataFrame | None = None
+    picture: np.ndarray | None = None
+    heatmaps: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """A film on its way to the network; `square` is None where it was refused."""
+
+    file: str
+    reasons: tuple[str, ...]
+    square: np.ndarray | None = None
+    picture: np.ndarray | None = None
+
+
+class Model:
+    """A run's model, loaded once, with all that its answers rest on.
 
     Args:
         folder: a run's folder, `runs/<name>`.
-        film: PNG, frontal chest film, at least as large as the model's films.
+        prevalence: finding -> share of films that have it, where flagged films are counted;
+            by default that of the test films.
 
-    Returns:
-        table: finding, probability, and, after notebook 300, threshold (Youden's, chosen on
-            validation films, on the same scale) and whether it is reached; "no threshold"
-            where too few patients had the finding.
-        notes: what a reader must know, with the warning.
+    Attributes:
+        name, phantoms, size: of the run; `size` is the side of the films that it sees.
+        notes: what a reader must know of every answer, sentences.
 
     Raises:
-        InputError: if the run or the film cannot be used.
+        InputError: if the run cannot be used.
     """
-    run = artifacts.read_json(Path(folder) / "config.json")
-    if not run["finished"]:
-        raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
-    network = inference.load_network(Path(folder))
-    picture = film_cache.read_film(Path(film), network.input_shape[1])
-    scores = pd.DataFrame(
-        network(tf.constant(picture[None, :, :, None], tf.float32), training=False).numpy(),
-        columns=list(FINDINGS),
-    )
-    notes = [WARNING]
-    if run["phantoms"]:
-        notes.append("This model learned synthetic phantoms and knows nothing of real films.")
-    if (Path(folder) / "calibration.json").exists():
-        scores = calibration.apply(scores, calibration.load(Path(folder)))
-        notes.append("Probabilities are recalibrated, where that helped on validation films.")
-    else:
-        notes.append("Probabilities are not recalibrated: run 300-evaluation first.")
-    table = pd.DataFrame({"finding": FINDINGS, "probability": scores.iloc[0].to_numpy()})
-    thresholds = Path(folder) / "thresholds.csv"
-    if thresholds.exists():
-        rules = pd.read_csv(thresholds)
-        cuts = rules[rules["rule"] == "Youden"].set_index("finding")["threshold"]
-        table["threshold"] = table["finding"].map(cuts)
+
+    def __init__(self, folder: Path, prevalence: Mapping[str, float] | None = None):
+        run = artifacts.read_json(Path(folder) / "config.json")
+        if not run["finished"]:
+            raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
+        self.name, self.phantoms = run["name"], bool(run["phantoms"])
+        self.network = inference.load_network(Path(folder))
+        self.size = self.network.input_shape[1]
+        self._forward = inference.forward(self.network)
+        self._explainer = explain.Explainer.of_run(self.network, Path(folder))
+        self._abstention = abstention.load(Path(folder))
+        self._prevalence = dict(prevalence or {})
+        self.notes = [WARNING]
+        if self.phantoms:
+            self.notes.append(
+                "This model learned synthetic phantoms and knows nothing of real films."
+            )
+        if self._abstention is None:
+            self.notes.append("This run cannot tell films that are unlike those that it knows.")
+        self._recalibration = None
+        if (Path(folder) / "calibration.json").exists():
+            self._recalibration = calibration.load(Path(folder))
+            self.notes.append(
+                "Probabilities are recalibrated, where that helped on validation films."
+            )
+        else:
+            self.notes.append("Probabilities are not recalibrated: run 300-evaluation first.")
+        self._cuts = None
+        if (Path(folder) / "thresholds.csv").exists():
+            rules = pd.read_csv(Path(folder) / "thresholds.csv")
+            self._cuts = rules[rules["rule"] == thresholding.RULES[0]].set_index("finding")
+            self.notes.append(
+                "Thresholds (Youden, from validation films) are for these probabilities."
+            )
+
+    def answers(self, files: Sequence[Path], *, pictures: int = 0) -> Iterator[Answer]:
+        """Answer for film after film, in order; some are read while others are scored.
+
+        Args:
+            files: PNG, JPEG or DICOM. One that cannot be read is answered with the reason.
+            pictures: so many answers, from the first, hold pictures and heatmaps.
+        """
+        groups = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+
+            def sent(number: int) -> list[concurrent.futures.Future]:
+                shown = [number * BATCH + place < pictures for place in range(BATCH)]
+                group = groups[number] if number < len(groups) else []
+                return [pool.submit(self._see, *pair) for pair in zip(group, shown, strict=False)]
+
+            coming = sent(0)
+            for number in range(len(groups)):
+                seen = [job.result() for job in coming]
+                coming = sent(number + 1)
+                yield from self._answered(seen)
+
+    def _see(self, file: Path, shown: bool) -> _Seen:
+        """Read a film; what is left of it is small."""
+        try:
+            film = reading.read(file)
+            if self.phantoms and not film.phantom:
+                raise InputError(
+                    "this model learned synthetic drawings and knows nothing of real films; "
+                    "`make run PROFILE=first_archive` trains one that does."
+                )
+            if film.phantom and not self.phantoms:
+                raise InputError("it is a synthetic drawing; this model learned real films.")
+            square = film.square(self.size)
+        except InputError as error:
+            return _Seen(str(file), (_sentence(str(error)),))
+        picture = None
+        if shown:
+            image = Image.fromarray(film.pixels)
+            image.thumbnail((SHOWN, SHOWN), Image.Resampling.BOX)
+            picture = np.asarray(image)
+        return _Seen(str(file), film.notes, square, picture)
+
+    def _answered(self, seen: list[_Seen]) -> Iterator[Answer]:
+        """Verdicts first; what is refused gets no scores."""
+        read = [film.square for film in seen if film.square is not None]
+        verdicts = iter(self._judged(np.stack(read)) if read else ())
+        rows = iter(self._scored(np.stack(read)) if read else ())
+        for film in seen:
+            if film.square is None:
+                yield Answer(film.file, REFUSED, film.reasons)
+                continue
+            (verdict, why), probabilities = next(verdicts), next(rows)
+            reasons = film.reasons + why
+            if verdict == REFUSED:
+                yield Answer(film.file, REFUSED, reasons, picture=film.picture)
+                continue
+            heatmaps = None
+            if film.picture is not None and self._explainer is not None:
+                repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
+                heatmaps = self._explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
+            table = self._table(probabilities)
+            verdict = WARNED if reasons else SCORED
+            yield Answer(film.file, verdict, reasons, table, film.picture, heatmaps)
+
+    def _judged(self, squares: np.ndarray) -> list[tuple[str, tuple[str, ...]]]:
+        if self._abstention is None:
+            return [(SCORED, ())] * len(squares)
+        return self._abstention.judge(squares)
+
+    def _scored(self, squares: np.ndarray) -> np.ndarray:
+        """Probabilities of the findings, recalibrated: float (films, 14)."""
+        scores = pd.DataFrame(self._forward(squares[..., None]), columns=list(FINDINGS))
+        if self._recalibration is not None:
+            scores = calibration.apply(scores, self._recalibration)
+        return scores.to_numpy(dtype=float)
+
+    def _table(self, probabilities: np.ndarray) -> pd.DataFrame:
+        """The findings of one film, with thresholds and plain words where there are some."""
+        table = pd.DataFrame({"finding": FINDINGS, "probability": probabilities})
+        if self._cuts is None:
+            return table.assign(threshold=np.nan, reached="no threshold", meaning="")
+        cuts = self._cuts.reindex(FINDINGS)
+        table["threshold"] = cuts["threshold"].to_numpy()
         reached = table["probability"] >= table["threshold"]
         table["reached"] = reached.astype(object).where(table["threshold"].notna(), "no threshold")
-        notes.append("Thresholds (Youden, from validation films) are for these probabilities.")
-    table = table.sort_values("probability", ascending=False, ignore_index=True)
-    return table, "\n".join(notes)
+        table["meaning"] = [
+            thresholding.in_words(row, hit, self._prevalence.get(finding))
+            for (finding, row), hit in zip(cuts.iterrows(), reached, strict=True)
+        ]
+        return table
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].upper() + reason[1:]

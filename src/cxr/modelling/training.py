@@ -11,9 +11,9 @@ import pandas as pd
 from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
-from cxr.films import film_cache
+from cxr.films import abstention, film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import checkpoint, devices, inference, models, pipeline
+from cxr.modelling import checkpoint, devices, explain, inference, models, pipeline
 from cxr.modelling.tensors import keras, tf
 
 # Share of all steps in which the learning rate rises from zero, before the cosine.
@@ -133,15 +133,38 @@ def run(
     }
     with explained(config):
         measured = _fit(folder, store, train, validation, record, config.weights)
-    scores = inference.score_films(inference.load_network(folder), store, validation)
+    network = inference.load_network(folder)
+    scores = inference.score_films(network, store, validation)
     scores = inference.marked(scores, record["phantoms"])
     artifacts.write_csv(folder / "validation_scores.csv", scores)
+    record |= measured | _companions(folder, network, store, train, validation)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
-    record |= measured
     record["model_checksum"] = artifacts.sha256(folder / "model.keras")
     record["finished"] = artifacts.now()
     artifacts.write_json(folder / "config.json", record)
     return record
+
+
+def _companions(
+    folder: Path,
+    network: keras.Model,
+    store: film_cache.Store,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+) -> dict:
+    """Keep what answers about single films rest on, beside the model; see `predict`."""
+    if validation.empty:
+        return {}
+    shown = store.take(store.rows(validation["film"]))[..., 0]
+    explain.Explainer(network, shown[: explain.AVERAGED, ..., None]).save(folder)
+    seed = int(artifacts.read_json(folder / "config.json")["seed"])
+    some = train["film"].sample(min(len(train), abstention.MOST_FILMS), random_state=seed)
+    seen = store.take(store.rows(some))[..., 0]
+    made, worth = abstention.fit(seen, shown, validation["patient_id"].to_numpy(), seed=seed)
+    if made is None:
+        return {}
+    made.save(folder)
+    return {"abstention": worth}
 
 
 def _settings(

@@ -11,13 +11,13 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from cxr.films import png
 from cxr.findings import FINDINGS
 from cxr.phantoms.anatomy import Sitter, build_body, draw_anatomy, fit_boxes
 from cxr.phantoms.canvas import Box, Canvas
 from cxr.phantoms.signs import CHANGES, SIGNS
 
-# The PNG text chunk that every phantom carries.
-MARK = "Phantom"
+MARK = png.PHANTOM
 _MARK_TEXT = "Synthetic drawing by cxr.phantoms; shows no patient"
 
 # The space of the boxes in BBox_List_2017.csv.

@@ -1,0 +1,100 @@
+"""One film to look at: its picture with window, zoom and heatmaps, and a bar per finding.
+
+The same piece of HTML wherever a film is shown. It asks no network, works by keyboard and on
+a phone, and without scripts it still shows picture, bars and words.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.colors
+from PIL import Image
+
+from cxr.figures.page import templates
+from cxr.findings import label
+
+# Quality of the picture: no difference to see, at a third of a PNG's size.
+_QUALITY = 92
+
+# Probabilities of findings are small: on a root scale 1 % is a tenth of the bar.
+_MARKS = (0.01, 0.1, 0.3, 0.6, 1.0)
+
+_TEMPLATES = templates("cxr.figures")
+
+
+def head() -> str:
+    """HTML for the head of a page with viewers: their style and their script, once."""
+    return _TEMPLATES.get_template("film_head.html").render()
+
+
+def viewer(
+    name: str,
+    title: str,
+    verdict: str,
+    reasons: Sequence[str] = (),
+    film: tuple[np.ndarray, np.ndarray | None] | None = None,
+    findings: pd.DataFrame | None = None,
+) -> str:
+    """HTML of one film, to stand anywhere on a page that has `head`.
+
+    Args:
+        name: starts the ids of the elements; one per film of a page.
+        title: what the film is called, as plain text.
+        verdict: "scored", "scored with a warning" or "refused".
+        reasons: sentences, as plain text.
+        film: the picture, uint8 (rows, columns), and float (14, rows, columns), 0 to 1: a
+            heatmap for each row of `findings`, if there are any.
+        findings: finding, probability, threshold, reached and meaning.
+    """
+    rows = []
+    if findings is not None:
+        heats = [""] * len(findings) if film is None or film[1] is None else map(_heat, film[1])
+        table = findings.assign(heat=list(heats), flagged=findings["reached"].eq(True))
+        table = table.sort_values(["flagged", "probability"], ascending=False)
+        rows = table.to_dict(orient="records")
+    return _TEMPLATES.get_template("film_viewer.html").render(
+        name=name,
+        title=title,
+        verdict=verdict,
+        reasons=reasons,
+        picture=""
+        if film is None
+        else _address(Image.fromarray(film[0]), "JPEG", quality=_QUALITY),
+        shape=(0, 0) if film is None else film[0].shape,
+        rows=rows,
+        heats=any(row["heat"] for row in rows),
+        marks=_MARKS,
+        place=lambda share: f"{100 * np.sqrt(share):.2f}%",
+        label=label,
+        percent=percent,
+        unknown=pd.isna,
+    )
+
+
+def percent(share: float) -> str:
+    """A probability as a reader expects it: 12 %, 1.3 %, 0.04 %."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _heat(heatmap: np.ndarray) -> str:
+    """A heatmap as a small picture, the colder the clearer; the browser enlarges it."""
+    warm = np.rint(255 * np.clip(heatmap, 0, 1)).astype(np.uint8)
+    return _address(Image.fromarray(np.dstack([_INFERNO[warm], warm])), "PNG")
+
+
+def _address(image: Image.Image, kind: str, **options) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+# Plotly's Inferno as 256 colours, uint8 (256, 3).
+_INFERNO = np.rint(
+    [
+        plotly.colors.unlabel_rgb(colour)
+        for colour in plotly.colors.sample_colorscale("Inferno", np.linspace(0, 1, 256).tolist())
+    ]
+).astype(np.uint8)

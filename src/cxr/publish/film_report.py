@@ -1,0 +1,230 @@
+"""What is said of films, for every reader: text, CSV, JSON, one page, a notebook."""
+
+import contextlib
+import dataclasses
+import html
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cxr import artifacts, progress
+from cxr.errors import InputError
+from cxr.figures import film_viewer
+from cxr.figures.page import page, templates
+from cxr.films.abstention import REFUSED
+from cxr.findings import FINDINGS, label
+from cxr.modelling.predict import Answer, Model
+
+# Films with pictures on one page: 0.3 MB each. Further ones stand in its table.
+PICTURES = 50
+
+TITLE = "Chest films, read by a model"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Report:
+    """The answers for some films; a notebook shows it as the page that `write` makes."""
+
+    model: Model
+    answers: tuple[Answer, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a film: film, verdict, reasons, then a probability per finding."""
+        return pd.DataFrame([row(answer, self.model) for answer in self.answers])
+
+    def html(self) -> str:
+        """One page with everything in it; it asks no network."""
+        sections = [
+            film_viewer.viewer(
+                f"film-{number}",
+                _name(answer),
+                answer.verdict,
+                answer.reasons,
+                None if answer.picture is None else (answer.picture, answer.heatmaps),
+                answer.findings,
+            )
+            for number, answer in enumerate(self.answers, start=1)
+            if number <= PICTURES
+        ]
+        body = (
+            templates("cxr.publish")
+            .get_template("films.html")
+            .render(
+                title=TITLE,
+                answers=[(_name(answer), answer, _flagged(answer)) for answer in self.answers],
+                sections=sections,
+                model=self.model,
+            )
+        )
+        return page(TITLE, body, head=film_viewer.head())
+
+    def write(self, path: Path) -> Path:
+        """Write the page."""
+        artifacts.write_text(path, self.html())
+        return path
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's style must not reach the notebook's.
+        return (
+            f'<iframe title="{TITLE}" style="width:100%;height:56rem;border:0" '
+            f'srcdoc="{html.escape(self.html(), quote=True)}"></iframe>'
+        )
+
+
+def row(answer: Answer, model: Model) -> dict:
+    """An answer as a row of a table; `cxr evaluate` takes such tables."""
+    values = {} if answer.findings is None else _by_finding(answer, "probability")
+    return {
+        "film": answer.file,
+        "verdict": answer.verdict,
+        "reasons": " ".join(answer.reasons),
+        # Scores of drawn films say so, wherever their file is taken.
+        **({"phantom": 1} if model.phantoms else {}),
+        **{finding: values.get(finding) for finding in FINDINGS},
+    }
+
+
+def record(answer: Answer, model: Model) -> dict:
+    """An answer as JSON holds it: all that the page says, but the pictures."""
+    findings = []
+    if answer.findings is not None:
+        for line in answer.findings.to_dict(orient="records"):
+            findings.append({key: None if pd.isna(v) else v for key, v in line.items()})
+    return {
+        "film": answer.file,
+        "verdict": answer.verdict,
+        "reasons": list(answer.reasons),
+        "run": model.name,
+        "findings": findings,
+        "notes": model.notes,
+    }
+
+
+def text(answer: Answer) -> str:
+    """An answer as lines for a terminal."""
+    lines = [f"{answer.file}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
+    if answer.findings is not None:
+        table = answer.findings.sort_values("probability", ascending=False)
+        lines.append(table.drop(columns="meaning").round(3).to_string(index=False))
+        lines += [
+            f"{label(line.finding)}: {line.meaning}."
+            for line in table.itertuples()
+            if line.reached is True and line.meaning
+        ]
+    return "\n".join(lines)
+
+
+def brief(answer: Answer) -> str:
+    """An answer in one line, for many films."""
+    said = " ".join(answer.reasons)
+    if answer.findings is not None:
+        said = f"{_flagged(answer) or 'nothing above its threshold'}. {said}"
+    return f"{answer.file}: {answer.verdict}: {said}".rstrip()
+
+
+def run(
+    model: Model,
+    files: Sequence[Path],
+    *,
+    page_to: Path | None = None,
+    table_to: Path | None = None,
+    json_to: Path | None = None,
+) -> bool:
+    """Answer for films as they come, and write what is asked for, each file whole or not at all.
+
+    Where nothing is written, answers are printed: one film in full, of several a line each.
+
+    Args:
+        page_to, table_to, json_to: HTML, CSV, and JSON with a line a film; "-" prints it.
+
+    Returns:
+        Whether every film got scores.
+    """
+    answers: list[Answer] = []
+    printed = json_to == Path("-")
+    silent = not printed and any((page_to, table_to, json_to))
+    with (
+        _lines(table_to) as add_row,
+        _lines(None if printed else json_to) as add_line,
+        progress.Bars() if silent else contextlib.nullcontext() as bars,
+    ):
+        bar = bars.add("films scored", total=len(files)) if bars else None
+        for answer in model.answers(files, pictures=PICTURES if page_to else 0):
+            if printed:
+                print(line(answer, model), flush=True)
+            elif not silent:
+                print(text(answer) if len(files) == 1 else brief(answer), flush=True)
+            frame = pd.DataFrame([row(answer, model)])
+            add_row(frame.to_csv(index=False, header=not answers, lineterminator="\n"))
+            add_line(line(answer, model) + "\n")
+            answers.append(answer)
+            if bar:
+                bar.advance()
+    if page_to:
+        Report(model, tuple(answers)).write(page_to)
+    if silent:
+        counts = pd.Series([answer.verdict for answer in answers]).value_counts()
+        print(", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + ".")
+    return all(answer.verdict != REFUSED for answer in answers)
+
+
+@contextlib.contextmanager
+def _lines(path: Path | None) -> Iterator:
+    """Yield a function that adds text to a file, which is there when all of it is."""
+    if path is None:
+        yield lambda added: None
+        return
+    with artifacts.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file.write
+
+
+def line(answer: Answer, model: Model) -> str:
+    """An answer as one line of JSON."""
+    return json.dumps(record(answer, model), ensure_ascii=False, allow_nan=False)
+
+
+def prevalences(told: str | None) -> dict[str, float]:
+    """What `--prevalence` says: "0.05" for every finding, or "Mass=0.03,Nodule=0.1".
+
+    Raises:
+        InputError: for an unknown finding, or a number that is no share.
+    """
+    shares: dict[str, float] = {}
+    for part in (told or "").split(","):
+        name, equals, number = part.rpartition("=")
+        if not part:
+            continue
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1
+        if not 0 < share < 1 or (equals and name not in FINDINGS):
+            raise InputError(
+                f"--prevalence {told}: '{part}' is neither a share between 0 and 1 nor "
+                f"<finding>=<share>; findings are {', '.join(FINDINGS)}."
+            )
+        shares |= dict.fromkeys([name] if equals else FINDINGS, share)
+    return shares
+
+
+def _name(answer: Answer) -> str:
+    return Path(answer.file).name
+
+
+def _by_finding(answer: Answer, column: str) -> dict:
+    assert answer.findings is not None
+    return dict(zip(answer.findings["finding"], answer.findings[column], strict=True))
+
+
+def _flagged(answer: Answer) -> str:
+    """The findings at or above their threshold, with their probabilities."""
+    if answer.findings is None:
+        return ""
+    table = answer.findings[answer.findings["reached"].eq(True)]
+    table = table.sort_values("probability", ascending=False)
+    return ", ".join(
+        f"{label(one.finding)} {film_viewer.percent(one.probability)}" for one in table.itertuples()
+    )

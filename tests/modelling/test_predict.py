@@ -1,0 +1,210 @@
+"""Films in, answers out: the same scores whatever the file, and a reason where there are none."""
+
+import shutil
+
+import dicom_files
+import numpy as np
+import pandas as pd
+import pytest
+import toy_runs
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless
+
+from cxr import artifacts, phantoms
+from cxr.errors import InputError
+from cxr.films import abstention
+from cxr.findings import FINDINGS
+from cxr.modelling import inference, predict
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return toy_runs.make(tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return predict.Model(folder)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """One film as PNG, as JPEG, and as DICOM of several makes."""
+    place = tmp_path_factory.mktemp("films")
+    pixels = toy_runs.film(1, side=150)
+    Image.fromarray(pixels).save(place / "film.png")
+    Image.fromarray(pixels).save(place / "film.jpg", quality=95)
+
+    def deeper(bits):
+        top = (1 << bits) - 1
+        return np.rint(pixels * (top / 255)).astype(np.uint8 if bits == 8 else np.uint16), top
+
+    for bits in (8, 12, 16):
+        values, top = deeper(bits)
+        for name, made in {
+            "plain": dicom_files.header(values, bits=bits),
+            "inverse": dicom_files.header(
+                top - values, bits=bits, PhotometricInterpretation="MONOCHROME1"
+            ),
+            "window": dicom_files.header(
+                values,
+                bits=bits,
+                RescaleSlope=1,
+                RescaleIntercept=-500,
+                WindowCenter=(top + 1) / 2 - 500,
+                WindowWidth=top + 1,
+            ),
+            "j2k": dicom_files.compressed(values, JPEG2000Lossless, bits=bits),
+        }.items():
+            (place / f"{name}-{bits}.dcm").write_bytes(dicom_files.file(made))
+    return place
+
+
+def probabilities(answer):
+    assert answer.findings is not None, answer.reasons
+    return answer.findings["probability"].to_numpy()
+
+
+def test_a_film_has_the_same_scores_in_every_file_and_in_notebook_300(folder, model, film):
+    paths = sorted(film.glob("*.dcm"))
+    png, jpeg, *others = model.answers([film / "film.png", film / "film.jpg", *paths])
+    assert len(others) == 12
+    for answer in others:
+        np.testing.assert_allclose(probabilities(answer), probabilities(png), atol=1e-5)
+    np.testing.assert_allclose(probabilities(jpeg), probabilities(png), atol=0.01)
+    frame = pd.DataFrame({"film": ["film.png"], "patient_id": [1]})
+    scored = inference.score_with_run(
+        folder, {"film.png": film / "film.png"}, frame, film / "cache"
+    )
+    raw = scored[list(FINDINGS)].to_numpy(float)[0]
+    odds = 3 * raw / (1 - raw)
+    np.testing.assert_allclose(probabilities(png), odds / (1 + odds), atol=1e-5)
+
+
+def test_thresholds_are_on_the_scale_of_the_probabilities(model, film):
+    (answer,) = model.answers([film / "film.png"])
+    table = answer.findings.set_index("finding")
+    assert table.loc["Hernia", "reached"] == "no threshold" and table.loc["Hernia", "meaning"] == ""
+    rest = table.drop("Hernia")
+    assert (rest["reached"] == (rest["probability"] >= 0.7)).all()
+    # By hand: at 10 %, of 100 films 8 with it and 18 without are flagged: 31 in 100.
+    said = set(rest["meaning"])
+    assert said <= {
+        "above the threshold, which catches 80 % of films with it; of 100 films like this "
+        "about 31 have it, where 10 % of the test films did",
+        "below the threshold, which misses 20 % of films with it; of 100 films like this "
+        "about 3 have it, where 10 % of the test films did",
+    }
+
+
+def test_a_given_prevalence_moves_what_a_flag_means_and_nothing_else(folder, model, film):
+    (usual,) = model.answers([film / "film.png"])
+    (rare,) = predict.Model(folder, {"Mass": 0.01}).answers([film / "film.png"])
+    pd.testing.assert_series_equal(rare.findings["probability"], usual.findings["probability"])
+    said = rare.findings.set_index("finding")["meaning"]
+    # .01 * .8 of .01 * .8 + .99 * .2 is 4 %; .01 * .2 of .01 * .2 + .99 * .8 is 0.
+    assert "about 4 have it, where 1 % of films do" in said["Mass"] or (
+        "about 0 have it, where 1 % of films do" in said["Mass"]
+    )
+    assert "10 % of the test films" in said["Nodule"]
+
+
+def test_one_bad_film_does_not_stop_the_others(model, film, tmp_path):
+    (tmp_path / "text.png").write_text("no film")
+    Image.fromarray(toy_runs.film(1, side=20)).save(tmp_path / "small.png")
+    files = [
+        tmp_path / "text.png",
+        film / "film.png",
+        tmp_path / "none.dcm",
+        tmp_path / "small.png",
+    ]
+    text, good, none, small = model.answers(files)
+    assert [a.verdict for a in (text, good, none, small)] == [
+        predict.REFUSED, predict.SCORED, predict.REFUSED, predict.REFUSED,
+    ]  # fmt: skip
+    assert text.reasons == ("It is neither PNG, JPEG nor DICOM.",)
+    assert none.reasons == ("It does not exist.",)
+    assert "fewer than the 64" in small.reasons[0]
+    assert good.findings is not None and text.findings is None
+
+
+def test_many_films_are_answered_in_their_order(model, film):
+    for n in range(70):
+        Image.fromarray(toy_runs.film(n)).save(film / f"many-{n:02}.png")
+    files = sorted(film.glob("many-*.png"))
+    answers = list(model.answers(files, pictures=2))
+    assert [answer.file for answer in answers] == [str(file) for file in files]
+    alone = [next(iter(model.answers([file]))) for file in files[::23]]
+    for one, among in zip(alone, answers[::23], strict=True):
+        np.testing.assert_allclose(probabilities(one), probabilities(among), atol=1e-5)
+    assert [a.picture is not None for a in answers[:3]] == [True, True, False]
+    assert answers[0].heatmaps.shape[0] == 14 and answers[0].heatmaps.max() <= 1
+
+
+def test_what_the_file_leaves_unsaid_is_a_warning(model, film):
+    pixels = toy_runs.film(1, side=80)
+    (film / "unsaid.dcm").write_bytes(dicom_files.file(dicom_files.header(pixels, Modality="OT")))
+    (answer,) = model.answers([film / "unsaid.dcm"])
+    assert answer.verdict == predict.WARNED
+    assert "does not say that it is an X-ray film" in answer.reasons[0]
+
+
+def test_a_model_of_phantoms_refuses_real_films_and_says_what_trains_another(tmp_path, film):
+    drawn = predict.Model(toy_runs.make(tmp_path / "drawn", phantoms=True))
+    image = Image.fromarray(toy_runs.film(1))
+    image.info[phantoms.MARK] = "synthetic"
+    (tmp_path / "phantom.png").write_bytes(phantoms.encode(image))
+    real, phantom = drawn.answers([film / "film.png", tmp_path / "phantom.png"])
+    assert real.verdict == predict.REFUSED and "make run PROFILE=first_archive" in real.reasons[0]
+    assert phantom.verdict == predict.SCORED
+
+
+def test_a_model_of_real_films_refuses_phantoms(model, tmp_path):
+    image = Image.fromarray(toy_runs.film(1))
+    image.info[phantoms.MARK] = "synthetic"
+    (tmp_path / "phantom.png").write_bytes(phantoms.encode(image))
+    (answer,) = model.answers([tmp_path / "phantom.png"])
+    assert answer.verdict == predict.REFUSED and "synthetic drawing" in answer.reasons[0]
+
+
+def test_a_film_that_is_none_gets_no_scores(tmp_path):
+    folder, random = toy_runs.make(tmp_path / "run"), np.random.default_rng(0)
+    train, validation = (np.stack([toy_runs.chest(random) for _ in range(n)]) for n in (150, 200))
+    abstention.fit(train, validation, np.arange(200), seed=1)[0].save(folder)
+    pictures = {
+        "chest": toy_runs.chest(random),
+        "inverted": 255 - toy_runs.chest(random),
+        "noise": random.integers(0, 256, (64, 64), dtype=np.uint8),
+    }
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    model = predict.Model(folder)
+    answers = model.answers([tmp_path / f"{name}.png" for name in pictures], pictures=3)
+    chest, inverted, noise = answers
+    assert chest.verdict != predict.REFUSED and chest.findings is not None
+    assert inverted.verdict == predict.REFUSED and "inverted" in inverted.reasons[0]
+    assert noise.findings is None and "does not look like" in " ".join(noise.reasons)
+    assert inverted.picture is not None and inverted.heatmaps is None
+
+
+def test_a_run_before_notebook_300_says_that_nothing_is_recalibrated(tmp_path, film):
+    plain = predict.Model(toy_runs.make(tmp_path / "plain", judged=False))
+    (answer,) = plain.answers([film / "film.png"])
+    assert "not recalibrated" in " ".join(plain.notes)
+    assert (answer.findings["reached"] == "no threshold").all()
+    with pytest.raises(InputError, match=r"config\.json does not exist"):
+        predict.Model(tmp_path / "none")
+
+
+def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
+    for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
+        record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}
+        artifacts.write_json(tmp_path / name / "config.json", record)
+    name, why = predict.choose(tmp_path)
+    assert name == "small"
+    assert "0.700" in why and "1 of the split `original` left out" in why
+    shutil.rmtree(tmp_path / "small")
+    with pytest.raises(InputError, match="keeps patients apart; 1 of the split `original`"):
+        predict.choose(tmp_path)

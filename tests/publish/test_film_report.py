@@ -1,0 +1,190 @@
+"""What is said of films: on a page, in a table, as JSON, in a terminal and a notebook."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy_runs
+from PIL import Image
+
+import cxr
+from cxr.__main__ import main
+from cxr.errors import InputError
+from cxr.evaluation import score_file
+from cxr.findings import FINDINGS
+from cxr.modelling import predict
+from cxr.publish import browser, film_report
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with one run, and three films: good, good, and a text."""
+    root = tmp_path_factory.mktemp("root")
+    toy_runs.make(root / "runs" / "small-patient")
+    (root / "films").mkdir()
+    for n in (1, 2):
+        Image.fromarray(toy_runs.film(n, side=200)).save(root / "films" / f"{n}.png")
+    (root / "films" / "text.jpg").write_text("no film")
+    return root
+
+
+@pytest.fixture
+def command(root, monkeypatch, capsys):
+    """Run `cxr predict` on this root; gives its exit code and what it printed."""
+    monkeypatch.setenv("CXR_ROOT", str(root))
+    monkeypatch.setenv("CXR_PROFILE", "first_archive")
+
+    def run(*arguments):
+        code = main(["predict", *map(str, arguments)])
+        return code, capsys.readouterr()
+
+    return run
+
+
+def test_one_film_is_told_in_full(command, root):
+    code, said = command(root / "films" / "1.png")
+    assert code == 0
+    assert "Scored by small-patient (highest validation AUROC of 1 run(s), 0.700)" in said.out
+    assert "not a medical device" in said.out and "1.png: scored." in said.out
+    assert all(finding in said.out for finding in FINDINGS)
+
+
+def test_a_folder_is_told_film_by_film_and_a_bad_one_shows_in_the_exit_code(command, root):
+    code, said = command(root / "films")
+    lines = [line for line in said.out.splitlines() if str(root) in line]
+    assert code == 1 and len(lines) == 3
+    assert "text.jpg: refused: It is neither PNG, JPEG nor DICOM." in lines[2]
+    assert command(root / "films" / "*.png")[0] == 0
+
+
+def test_what_names_no_film_is_refused_in_a_sentence(command, root):
+    for given in (root / "runs" / "*.png", root / "runs" / "small-patient" / "none*"):
+        code, said = command(given)
+        assert code == 1 and "names no film" in said.err
+    code, said = command(root / "films", "--run", "none")
+    assert code == 1 and "config.json does not exist" in said.err
+
+
+def test_json_is_a_line_a_film_and_nothing_else(command, root):
+    _, said = command(root / "films", "--json", "-")
+    records = [json.loads(line) for line in said.out.splitlines()]
+    assert [record["verdict"] for record in records] == ["scored", "scored", "refused"]
+    first = records[0]["findings"]
+    assert [line["finding"] for line in first] == list(FINDINGS)
+    assert first[-1]["threshold"] is None  # Hernia has none
+    assert records[2]["findings"] == [] and "not a medical device" in records[2]["notes"][0]
+
+
+def test_the_table_is_one_that_evaluate_takes(command, root, tmp_path):
+    table, lines = tmp_path / "films.csv", tmp_path / "films.jsonl"
+    code, said = command(root / "films", "--csv", table, "--json", lines)
+    assert code == 1 and said.out.endswith("2 scored, 1 refused.\n")
+    frame = pd.read_csv(table)
+    assert list(frame["verdict"]) == ["scored", "scored", "refused"]
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    for row, record in zip(frame.to_dict(orient="records"), records, strict=True):
+        for line in record["findings"]:
+            assert row[line["finding"]] == pytest.approx(line["probability"])
+    with pytest.raises(InputError, match=r"text\.jpg"):  # the refused film has no scores
+        score_file.read_scores(table)
+    command(root / "films" / "1.png", "--csv", table)
+    assert list(score_file.read_scores(table).scores) == list(FINDINGS)
+
+
+@pytest.mark.parametrize(
+    ("told", "shares"),
+    [
+        (None, {}),
+        ("0.05", dict.fromkeys(FINDINGS, 0.05)),
+        ("0.05,Mass=0.1", dict.fromkeys(FINDINGS, 0.05) | {"Mass": 0.1}),
+    ],
+)
+def test_a_prevalence_is_for_all_findings_or_for_one(told, shares):
+    assert film_report.prevalences(told) == shares
+
+
+@pytest.mark.parametrize("told", ["5 %", "1.5", "0", "Masse=0.1", "Mass=", "nan"])
+def test_a_prevalence_that_is_none_is_refused(told):
+    with pytest.raises(InputError, match="neither a share between 0 and 1"):
+        film_report.prevalences(told)
+
+
+def test_a_notebook_shows_the_page(root, monkeypatch):
+    monkeypatch.setenv("CXR_ROOT", str(root))
+    report = cxr.predict(root / "films", profile="first_archive", prevalence="0.05")
+    assert list(report.table["verdict"]) == ["scored", "scored", "refused"]
+    assert report._repr_html_().startswith("<iframe") and "srcdoc" in report._repr_html_()
+
+
+def test_further_films_stand_in_the_table_without_a_picture(root, monkeypatch):
+    monkeypatch.setattr(film_report, "PICTURES", 1)
+    model = predict.Model(root / "runs" / "small-patient")
+    files = sorted((root / "films").glob("*.png"))
+    page = film_report.Report(model, tuple(model.answers(files, pictures=1))).html()
+    assert page.count('class="film-picture"') == 1
+    assert "Pictures are shown of the first 1 films." in page and ">2.png<" in page
+
+
+def test_a_file_name_is_text_on_the_page(root, tmp_path):
+    name = tmp_path / "<img src=x onerror=alert(1)>.png"
+    Image.fromarray(toy_runs.film(1)).save(name)
+    model = predict.Model(root / "runs" / "small-patient")
+    page = film_report.Report(model, tuple(model.answers([name, name], pictures=2))).html()
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+@pytest.mark.skipif(not browser.path(), reason="no Chromium is installed")
+def test_the_page_works_offline_by_keyboard_and_on_a_phone(root, tmp_path):
+    model = predict.Model(root / "runs" / "small-patient")
+    files = sorted((root / "films").glob("*"))
+    path = tmp_path / "films.html"
+    film_report.Report(model, tuple(model.answers(files, pictures=3))).write(path)
+    for width in (1440, 390):
+        with browser.opened() as opened:
+            tab = opened.new_page(viewport={"width": width, "height": 850})
+            asked, faults = [], []
+            tab.on("request", lambda request, asked=asked: asked.append(request.url))
+            tab.on("pageerror", lambda error, faults=faults: faults.append(str(error)))
+            tab.goto(path.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            film = tab.locator("#film-1")
+            assert film.locator(".film-row").count() == 14
+            assert "not a medical device" in film.locator(".verdict").inner_text()
+            heat, picture = film.locator(".film-heat"), film.locator(".film-picture")
+            assert picture.evaluate("image => image.naturalWidth") == 200
+            # Another finding has another heatmap, chosen by an arrow key.
+            before = heat.get_attribute("src"), film.locator(".film-shown b").inner_text()
+            film.locator("input[type=radio]").first.focus()
+            tab.keyboard.press("ArrowDown")
+            after = heat.get_attribute("src"), film.locator(".film-shown b").inner_text()
+            assert before[0] != after[0] and before[1] != after[1]
+            # Sliders move by keys: the heatmap goes, the picture grows within its frame.
+            film.locator("[data-control=heat]").focus()
+            tab.keyboard.press("Home")
+            assert heat.evaluate("image => getComputedStyle(image).opacity") == "0"
+            frame = film.locator(".film-frame").bounding_box()["width"]
+            film.locator("[data-control=zoom]").focus()
+            tab.keyboard.press("End")
+            assert picture.bounding_box()["width"] == pytest.approx(4 * frame, rel=0.05)
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            # A narrower window makes the picture harder.
+            film.locator("[data-control=width]").focus()
+            tab.keyboard.press("PageDown")
+            assert float(film.locator("feFuncR").get_attribute("slope")) > 1
+            film.get_by_role("button", name="Reset").press("Enter")
+            assert float(film.locator("feFuncR").get_attribute("slope")) == 1
+            refused = tab.locator("#film-3")
+            assert "neither PNG, JPEG nor DICOM" in refused.inner_text()
+            assert refused.locator(".film-row").count() == 0
+            assert not faults and all(re.match("file:|data:", url) for url in asked)
+
+
+def test_a_heatmap_lets_the_film_through_where_it_is_cold(root):
+    model = predict.Model(root / "runs" / "small-patient")
+    (answer,) = model.answers([root / "films" / "1.png"], pictures=1)
+    assert answer.heatmaps.shape[0] == len(FINDINGS)
+    assert np.isfinite(answer.heatmaps).all()
