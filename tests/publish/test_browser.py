@@ -262,7 +262,8 @@ def test_every_page_of_the_site_is_reached_and_says_what_it_is_not(published, re
     addresses = set(reader.tab.locator("main a").evaluate_all(links))
     pages = {path.name for path in folder.glob("*.html")}
     assert addresses | {"index.html"} == pages
-    assert len(pages) == 1 + len(COMMITTED) + 3
+    documents = list((config.PROJECT / "docs").glob("*.md"))
+    assert len(pages) == 1 + len(COMMITTED) + len(documents) + 3
     for name in sorted(pages):
         reader.tab.goto((folder / name).as_uri())
         assert NOTICE in reader.tab.locator("footer").inner_text()

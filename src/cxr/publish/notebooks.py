@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -170,18 +169,6 @@ def provenance(config: Config) -> str:
         f"{packages}\nprofile {config.profile}  split {config.split}  seed {config.seed}  "
         f"commit {artifacts.commit()}"
     )
-
-
-def repository() -> str:
-    """The repository's address, which stands in pyproject.toml and nowhere else."""
-    urls = importlib.metadata.metadata("cxr").get_all("Project-URL") or []
-    return next(url for url in urls if url.startswith("Repository, ")).split(", ")[1]
-
-
-def nbviewer(name: str) -> str:
-    """Where nbviewer shows a committed notebook."""
-    viewer = repository().replace("https://github.com", "https://nbviewer.org/github")
-    return f"{viewer}/blob/main/{name}"
 
 
 def publish(config: Config, environment: dict[str, str], *, folder: Path | None = None) -> None:

@@ -41,9 +41,10 @@ _CODE = f"""\
 def write(config: Config) -> Path:
     """Write the site into `<presentation>/site/`, and return its index page.
 
-    The pages are the executed notebooks, the model cards and checklists, the data card, and
-    the slides if `<presentation>/deck.html` is there. Links are relative and plotly.js lies
-    beside them, once, so that the folder can be moved, zipped, or opened from a disk.
+    The pages are the executed notebooks, the model cards and checklists, the data card, the
+    project's documents, and the slides if `<presentation>/deck.html` is there. Links are
+    relative and plotly.js lies beside them, once, so that the folder can be moved, zipped, or
+    opened from a disk.
 
     Raises:
         InputError: if a notebook was not executed yet.
@@ -67,6 +68,11 @@ def write(config: Config) -> Path:
     for stage, book in executed.items():
         body = notebook_page(book, library)
         _save(folder, _address(stage), f"{stage} {_title(book)}", body, links)
+    for path in sorted((PROJECT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        title = text.partition("\n")[0].removeprefix("# ")
+        cards[title] = _document(path.name)
+        _save(folder, _document(path.name), title, _markdown(text), links)
     for name, path in texts.items():
         body = _markdown(path.read_text(encoding="utf-8"))
         _save(folder, f"{name}.html", _words(name), body, links)
@@ -97,15 +103,23 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
     return _linked(_wide_tables(exporter.from_notebook_node(notebook)[0]))
 
 
+def _document(name: str) -> str:
+    """The page of a file of `docs/`; results may have a card of the same name."""
+    return f"docs-{Path(name).stem}.html"
+
+
 def _linked(text: str) -> str:
-    """Lead links to a notebook to its page, those to other files to the repository."""
+    """Lead links to a notebook or a document to its page; other files are only named."""
 
     def lead(found: re.Match) -> str:
         target, _, part = found[1].partition("#")
-        if target in notebooks.STAGES.values():
-            address = f"{Path(target).stem}.html"
-        elif target and (PROJECT / target).exists():
-            address = f"{notebooks.repository()}/blob/main/{target}"
+        name = target.removeprefix("docs/").removeprefix("../")
+        if name in notebooks.STAGES.values():
+            address = f"{Path(name).stem}.html"
+        elif target and (PROJECT / "docs" / name).is_file():
+            address = _document(name)
+        elif target and (PROJECT / name).exists():
+            return f'title="{name}, in the project"'
         else:
             return found[0]
         return f'href="{address}{"#" + part if part else ""}"'
