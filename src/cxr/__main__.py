@@ -148,6 +148,15 @@ def _run(options: argparse.Namespace) -> int:
         print(f"cxr: {error}", file=sys.stderr)
         return 1
     print(f"Executed notebooks and the log lie in {config.runs / 'notebooks'}.")
+    if "300" in names:
+        from cxr.publish import conclusion, results
+
+        print(conclusion.headline(results.of_profile(config)))
+        further = "make run PROFILE=first_archive trains on real films" if config.phantoms else ""
+        print(
+            f"Model cards and figures lie in {config.presentation}; make html PROFILE="
+            f"{config.profile} puts them together as pages. {further}".strip()
+        )
     return 0
 
 
