@@ -63,13 +63,19 @@ def encode(labels: pd.Series) -> pd.DataFrame:
         for part in str(label).split(SEPARATOR):
             if part not in column:
                 raise InputError(
-                    f"unknown finding '{part}' in the label '{label}'; known are "
+                    f"unknown finding '{_short(part)}' in the label '{_short(label)}'; known are "
                     f"{', '.join(FINDINGS)}, or '{NO_FINDING}' alone."
                 )
             if table[row, column[part]]:
-                raise InputError(f"the label '{label}' names {part} twice.")
+                raise InputError(f"the label '{_short(label)}' names {part} twice.")
             table[row, column[part]] = 1
     return pd.DataFrame(table[codes], index=labels.index, columns=list(FINDINGS))
+
+
+def _short(text: object) -> str:
+    """So much of a value as a message can show."""
+    shown = str(text)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def decode(targets: pd.DataFrame) -> pd.Series:

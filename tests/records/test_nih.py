@@ -169,7 +169,7 @@ REFUSED = {
     "a path instead of a name": (swap("00000003_000.png", "images/00000003_000.png"), "no film"),
     "an unknown finding": (swap("Hernia", "Fracture"), "unknown finding 'Fracture'"),
     "a finding twice": (swap("Cardiomegaly|Emphysema", "Mass|Mass"), "names Mass twice"),
-    "a label missing": (swap("Hernia", ""), "unknown finding ''"),
+    "a label missing": (swap("Hernia", ""), "labels  is empty"),
     "No Finding with a finding": (swap("|Emphysema", "|No Finding"), "unknown finding 'No Find"),
     "another patient's number": (swap(",0,3,74", ",0,4,74"), "line 5: patient_id '4' is not the"),
     "a patient number in words": (swap(",0,3,74", ",0,three,74"), "'three' is not a whole number"),
@@ -364,3 +364,83 @@ def test_the_real_boxes_lie_on_test_films_and_agree_with_their_labels(real_boxes
 def test_the_real_adjudicated_films_are_all_in_the_records(real_adjudicated, real_records):
     assert len(real_adjudicated) == 4_376
     assert real_adjudicated["film"].isin(real_records["film"]).all()
+
+
+# ---- lines, labels, and tables that were cut ----
+
+
+def test_the_line_is_the_files_own(tmp_path):
+    lines = small_table(tmp_path, rows=6).read_text().splitlines()
+    lines[4] = lines[4].replace(",F,", ",X,").replace(",M,", ",X,")
+    path = tmp_path / "records.csv"
+    for before, expected in ("", 5), ("\n\n", 7):
+        path.write_text(before + "\n".join(lines) + "\n")
+        with pytest.raises(InputError, match=f"line {expected}: sex 'X'"):
+            nih.read_records(path)
+    # A value with a line break in quotes takes two lines.
+    fields = lines[1].split(",")
+    lines[1] = ",".join([*fields[:-1], f'"{fields[-1]}\n"'])
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="line 6: sex 'X'"):
+        nih.read_records(path)
+
+
+def small_table(folder, rows):
+    """A small table in NIH's own columns."""
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+        "View Position,OriginalImageWidth,OriginalImageHeight,OriginalImagePixelSpacing_x,"
+        "OriginalImagePixelSpacing_y"
+    )
+    lines = [
+        f"{number:08d}_000.png,No Finding,0,{number},50,F,PA,2000,2000,0.14,0.14"
+        for number in range(1, rows + 1)
+    ]
+    path = folder / "made.csv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("Mass|Masss", "unknown finding 'Masss'"),
+        ("Mass|Mass", "names Mass twice"),
+        ("Mass|" + "x" * 20_000_000, "unknown finding 'xxx"),
+    ],
+)
+def test_a_fault_of_a_label_is_told_with_its_line_and_in_few_words(tmp_path, label, told):
+    path = small_table(tmp_path, rows=4)
+    text = path.read_text().splitlines()
+    text[3] = text[3].replace("No Finding", label)
+    path.write_text("\n".join(text) + "\n")
+    with pytest.raises(InputError, match="line 4: labels ") as error:
+        nih.read_records(path)
+    assert told in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("column", ["Patient ID", "Follow-up #", "Patient Age"])
+def test_digits_of_other_scripts_are_no_numbers(tmp_path, column):
+    path = small_table(tmp_path, rows=3)
+    table = pd.read_csv(path, dtype=str)
+    table.loc[1, column] = "\u0662"
+    table.to_csv(path, index=False)
+    with pytest.raises(InputError, match="line 3: "):
+        nih.read_records(path)
+
+
+def test_the_index_that_pandas_wrote_in_front_is_left_out(tmp_path):
+    path = small_table(tmp_path, rows=5)
+    expected, _ = nih.read_records(path)
+    pd.read_csv(path, dtype=str).to_csv(path)
+    found, cleaning = nih.read_records(path)
+    pd.testing.assert_frame_equal(found, expected)
+    assert "row number in front left out" in cleaning["rule"].tolist()
+
+
+def test_records_say_which_part_of_nihs_they_are(real_records):
+    assert nih.identify(real_records) == "all 112,120 films of NIH's 30,805 patients"
+    cut = nih.identify(real_records[:62_464])
+    assert cut.startswith("62,464 of NIH's 112,120 films")
+    assert "no split of these is NIH's own" in cut

@@ -314,9 +314,22 @@ def test_the_lists_may_have_the_names_that_circulate(community, ending):
     assert (splits.make_split(frame, "community", lists=folder) == "validation").sum() == 2
 
 
-def test_the_community_split_needs_its_lists(tmp_path):
-    with pytest.raises(InputError, match="set CXR_SPLIT_LISTS"):
-        splits.make_split(people([1] * 5), "community")
+def test_the_community_split_is_made_by_its_patients(real_records):
+    split = splits.make_split(real_records, "community")
+    assert split.value_counts().to_dict() == splits.COMMUNITY_SIZES
+    patients = real_records["patient_id"].groupby(split).nunique().to_dict()
+    # As the lists of CheXNet's reproductions and of MedMNIST count them.
+    assert patients == {"train": 21_528, "validation": 3_090, "test": 6_187}
+    assert real_records["patient_id"].groupby(split).agg(set).map(len).sum() == 30_805
+
+
+def test_records_without_patients_of_a_part_have_no_community_split():
+    outside = people([1] * 5)
+    with pytest.raises(InputError, match="hold none of validation"):
+        splits.make_split(outside.assign(patient_id=[1, 2, 10, 10, 10]), "community")
+
+
+def test_lists_of_ones_own_have_to_be_there(tmp_path):
     with pytest.raises(InputError, match=r"no list for train; looked for train\.txt"):
         splits.make_split(people([1] * 5), "community", lists=tmp_path)
 
@@ -365,13 +378,15 @@ def test_an_unknown_kind_is_refused_with_those_that_exist():
 
 def test_every_kind_is_made_or_its_obstacle_named():
     made, refused = splits.make_splits(people([1] * 60), min_combination=0)
-    assert list(made) == ["patient", "official", "original"]
-    assert list(refused) == ["community"] and "CXR_SPLIT_LISTS" in refused["community"]
+    assert list(made) == ["patient", "official", "original", "community"]
+    assert not refused
+    made, refused = splits.make_splits(people([1] * 60)[2:9], min_combination=0)
+    assert "community" in refused and "use all of NIH's records" in refused["community"]
 
 
 def test_the_wanted_kind_may_not_be_missing():
-    with pytest.raises(InputError, match="CXR_SPLIT_LISTS"):
-        splits.make_splits(people([1] * 60), min_combination=0, wanted="community")
+    with pytest.raises(InputError, match="community split needs patients"):
+        splits.make_splits(people([1] * 60)[2:7], min_combination=0, wanted="community")
 
 
 def test_leakage_counts_the_films_of_known_patients():

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from cxr.findings import SEPARATOR
+from cxr.records.nih import FILMS, PATIENTS
 
 HOME_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
@@ -84,7 +85,6 @@ ARCHIVES = tuple(
     for number, (key, size, md5) in enumerate(_ARCHIVES, start=1)
 )
 
-FILMS, PATIENTS = 112_120, 30_805
 
 # Computed on Data_Entry_2017_v2020.csv. The version before 11/2017 lacks some labels.
 FILMS_PER_FINDING = {

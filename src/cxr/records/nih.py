@@ -4,9 +4,10 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr import findings
@@ -59,6 +60,9 @@ TYPES = {
     "labels": "str",
 } | dict.fromkeys(FINDINGS, "int8")
 
+# Of the whole data set.
+FILMS, PATIENTS = 112_120, 30_805
+
 # Years. The 2017 file goes up to 414; v2020, which mended the ages, up to 95.
 OLDEST = 100
 
@@ -105,8 +109,9 @@ def read_records(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     check.matches("view", "AP|PA", "is neither AP nor PA")
     try:
         targets = findings.encode(table["labels"])
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    except InputError:
+        check.refuse_labels("labels")
+        raise
 
     age, age_rules = _ages(check, table["age"])
     records = pd.DataFrame(
@@ -131,6 +136,21 @@ def read_records(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     rules |= age_rules | {"row put in the order of the film names": moved}
     fired = {"films read": len(records)} | {rule: films for rule, films in rules.items() if films}
     return in_order, pd.DataFrame({"rule": list(fired), "films": list(fired.values())})
+
+
+def identify(records: pd.DataFrame) -> str:
+    """Which of NIH's films these records describe, in words.
+
+    Returns:
+        "all 112,120 films of NIH", or how many of them; a table that was cut off at a line's
+        end is valid in every other way.
+    """
+    if len(records) == FILMS and records["patient_id"].nunique() == PATIENTS:
+        return f"all {FILMS:,} films of NIH's {PATIENTS:,} patients"
+    return (
+        f"{len(records):,} of NIH's {FILMS:,} films, {records['patient_id'].nunique():,} of "
+        f"{PATIENTS:,} patients: no split of these is NIH's own, whatever it is called"
+    )
 
 
 def keep_common(records: pd.DataFrame, *, min_combination: int) -> pd.DataFrame:
@@ -218,8 +238,20 @@ class _Checker:
             "mend the file, or fetch it again."
         )
 
+    def refuse_labels(self, column: str) -> None:
+        """Raise an InputError that shows the first label that `findings.encode` refuses."""
+        for label in self._table[column].unique():
+            try:
+                findings.encode(pd.Series([label]))
+            except InputError as error:
+                wrong = self._table[column] == label
+                reason = str(error).partition("; known")[0].rstrip(".")
+                self.refuse(wrong, column, f"is no label: {reason}")
+
     def matches(self, column: str, pattern: str, why: str) -> None:
-        self.refuse(~self._table[column].str.fullmatch(pattern), column, why)
+        # ASCII: digits of other scripts look like numbers and are none here.
+        wrong = ~self._table[column].str.fullmatch(pattern, flags=re.ASCII)
+        self.refuse(wrong, column, why)
 
     def unique(self, column: str) -> None:
         self.refuse(self._table[column].duplicated(), column, "occurs a second time")
@@ -269,6 +301,8 @@ def _read_table(
         rules: how many rows each repair touched.
     """
     text = _read_text(Path(path), what)
+    blank = len(text) - len(text.lstrip("\n"))
+    text = text[blank:]
     # Some copies quote "OriginalImage[Width,Height]"; below it are two columns all the same.
     header, _, body = text.partition("\n")
     names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header.split(",")]
@@ -285,7 +319,7 @@ def _read_table(
     if not body.strip(", \n"):
         raise InputError(f"{path} has a header but no rows; fetch it again.")
     # Rows may end in more empty fields than the header does; more than a few is a fault.
-    columns = range(len(names) + 4)
+    columns: Sequence[int] = range(len(names) + 4)
     try:
         table = pd.read_csv(
             io.StringIO(body),
@@ -301,8 +335,13 @@ def _read_table(
             f"{path} breaks off or is damaged below its header ({reason}); fetch it again."
         ) from None
 
+    table.index = _lines(table, body, blank)
     empty = (table == "").all(axis=1)
     table = table[~empty]
+    numbered = not names[0] and table[0].is_unique and table[0].str.fullmatch(r"\d+").all()
+    if numbered:
+        # The index that pandas, or the row names that R, wrote in front.
+        columns = columns[1:]
     surplus = [place for place in columns if place >= len(names) or not names[place]]
     surplus_used = (table[surplus] != "").any(axis=1)
     if surplus_used.any():
@@ -315,9 +354,22 @@ def _read_table(
     trailing = len(names) - len(header.rstrip(", ").split(","))
     return stripped, {
         "empty columns at the end left out": len(table) if trailing else 0,
+        "row number in front left out": len(table) if numbered else 0,
         "lines without content left out": int(empty.sum()),
         "spaces around a value removed": int((stripped != named).any(axis=1).sum()),
     }
+
+
+def _lines(table: pd.DataFrame, body: str, blank: int) -> pd.Index:
+    """The line in which each row ends, counted from the first below the header, from 0.
+
+    Rows are lines, unless lines are blank before the header or a quoted value has several.
+    """
+    lines = np.arange(len(table)) + blank
+    if body.count("\n") > len(table):
+        within = table.apply(lambda column: column.str.count("\n")).sum(axis=1).to_numpy()
+        lines = lines + np.cumsum(within)
+    return pd.Index(lines)
 
 
 def _why_missing(header: str, missing: list[str], headers: Mapping[str, tuple[str, ...]]) -> str:
@@ -350,7 +402,7 @@ def _read_text(path: Path, what: str) -> str:
         raise InputError(f"{path} is {kind}, but {what} is wanted.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise InputError(f"{path} is empty; fetch it again.")
     if text.lstrip().startswith("<"):
@@ -358,6 +410,6 @@ def _read_text(path: Path, what: str) -> str:
             f"{path} is a web page, not {what}: the address it came from needs a browser. "
             "Run notebook 000, which knows sources that answer."
         )
-    if text.startswith("version https://git-lfs"):
+    if text.lstrip().startswith("version https://git-lfs"):
         raise InputError(f"{path} is a Git LFS pointer, not {what}; fetch the file itself.")
     return text

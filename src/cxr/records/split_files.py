@@ -72,6 +72,7 @@ def save_split(records: pd.DataFrame, split: pd.Series, folder: Path, *, setting
         about,
         {
             "settings": settings,
+            "records": nih.identify(records),
             "counts": {
                 name: {"films": len(part), "patients": int(part["patient_id"].nunique())}
                 for name, part in parts.items()

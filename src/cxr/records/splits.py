@@ -32,6 +32,17 @@ OFFICIAL_TEST_PATIENTS = frozenset(
 )
 
 
+# Patients of the community split's validation and test lists; the others' films train.
+# The lists hold all films of these patients and no others.
+COMMUNITY_PATIENTS = {
+    block.split()[0]: frozenset(map(int, block.split()[1:]))
+    for block in resources.files("cxr.records")
+    .joinpath("community_patients.txt")
+    .read_text()
+    .split("\n\n")
+}
+
+
 def make_split(
     records: pd.DataFrame,
     kind: str,
@@ -50,14 +61,15 @@ def make_split(
       patient and balanced in the same way. All films take part.
     - "original": the original project's split, row for row. It divides films, not
       patients, so most test patients are known from training: for comparison only.
-    - "community": the lists of most CheXNet reproductions, from the folder `lists`.
+    - "community": that of most CheXNet reproductions and of MedMNIST, by their patients, or
+      from the folder `lists`. All films take part.
 
     Args:
         records: as `nih.read_records` returns them.
         kind: one of the four.
         min_combination: see `nih.keep_common`; "official" and "community" use all films.
         seed: decides "patient" and the validation part of "official".
-        lists: folder with train, validation and test lists of film names.
+        lists: folder with train, validation and test lists of film names, for "community".
 
     Returns:
         Split name per film; the index is that of the rows of `records` that take part.
@@ -169,10 +181,16 @@ def _original(kept: pd.DataFrame) -> pd.Series:
 def _community(records: pd.DataFrame, lists: Path | None) -> pd.Series:
     wanted = ", ".join(f"{films:,} for {name}" for name, films in COMMUNITY_SIZES.items())
     if lists is None:
-        raise InputError(
-            "the community split comes from its own lists; set CXR_SPLIT_LISTS to a folder with "
-            "train, validation and test lists of film names (such as train_list.txt)."
-        )
+        split = pd.Series("train", index=records.index, name="split")
+        for name, patients in COMMUNITY_PATIENTS.items():
+            split[records["patient_id"].isin(patients)] = name
+        if split.nunique() < len(NAMES):
+            raise InputError(
+                "the community split needs patients of all its three parts, and these records "
+                f"hold none of {', '.join(n for n in NAMES if not (split == n).any())}; use all "
+                "of NIH's records, or CXR_SPLIT=patient."
+            )
+        return split
     split = pd.concat(
         [pd.Series(name, index=_read_list(Path(lists), name), dtype=str) for name in NAMES]
     )
