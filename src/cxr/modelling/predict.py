@@ -15,7 +15,7 @@ from cxr.evaluation import calibration, thresholding
 from cxr.films import abstention, reading
 from cxr.films.abstention import REFUSED, SCORED, WARNED
 from cxr.findings import FINDINGS
-from cxr.modelling import explain, inference
+from cxr.modelling import explain, exported, inference
 from cxr.modelling.tensors import tf
 
 WARNING = (
@@ -113,6 +113,9 @@ class Model:
         run = artifacts.read_json(Path(folder) / "config.json")
         if not run["finished"]:
             raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
+        path = Path(folder) / "model.keras"
+        if path.exists() and run.get("model_sha256", "") not in ("", artifacts.sha256(path)):
+            raise InputError(f"{path} is not the model that was trained; train it again.")
         self.name, self.phantoms = run["name"], bool(run["phantoms"])
         self.network = inference.load_network(Path(folder))
         self.size = self.network.input_shape[1]
@@ -235,6 +238,23 @@ class Model:
             for (finding, row), hit in zip(cuts.iterrows(), reached, strict=True)
         ]
         return table
+
+
+def load(
+    run: str | None, runs: Path, prevalence: Mapping[str, float] | None = None
+) -> tuple[Model, str]:
+    """The model that a run's name means, or that of an exported file; by default the best.
+
+    Returns:
+        The model, and why it was taken.
+    """
+    if run is None:
+        name, why = choose(runs)
+        return Model(runs / name, prevalence), why
+    if Path(run).is_file():
+        with exported.opened(Path(run)) as folder:
+            return Model(folder, prevalence), f"from {run}"
+    return Model(runs / run, prevalence), "named by --run"
 
 
 def _sentence(reason: str) -> str:

@@ -153,6 +153,7 @@ def run(
     artifacts.write_csv(folder / "validation_scores.csv", scores)
     record |= measured | _companions(folder, network, store, train, validation)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
+    record["model_sha256"] = artifacts.sha256(folder / "model.keras")
     record["finished"] = artifacts.now()
     artifacts.write_json(folder / "config.json", record)
     return record
