@@ -67,9 +67,10 @@ class Answer:
         file: as it was given.
         verdict: `SCORED`, `WARNED` or `REFUSED` of `abstention`.
         reasons: why it was refused, or what to beware of; sentences.
-        findings: finding, probability (recalibrated where notebook 300 has done so), threshold
-            (Youden's, on the same scale; NaN without one), reached (True, False, or why there
-            is no threshold) and meaning; None where refused.
+        findings: finding, probability (recalibrated where notebook 300 has done so), low and
+            high (its 95 % interval: how well its scale is known), threshold (Youden's, on the
+            same scale; NaN without one), reached (True, False, or why there is no threshold)
+            and meaning; None where refused.
         picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
             no pictures were asked for.
         heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
@@ -197,7 +198,7 @@ class Model:
             if film.square is None:
                 yield Answer(film.file, REFUSED, film.reasons)
                 continue
-            (verdict, why), probabilities = next(verdicts), next(rows)
+            (verdict, why), scores = next(verdicts), next(rows)
             reasons = film.reasons + why
             if verdict == REFUSED:
                 yield Answer(film.file, REFUSED, reasons, picture=film.picture)
@@ -206,7 +207,7 @@ class Model:
             if film.picture is not None and self._explainer is not None:
                 repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
                 heatmaps = self._explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
-            table = self._table(probabilities)
+            table = self._table(scores)
             verdict = WARNED if reasons else SCORED
             yield Answer(film.file, verdict, reasons, table, film.picture, heatmaps)
 
@@ -216,17 +217,25 @@ class Model:
         return self._abstention.judge(squares)
 
     def _scored(self, squares: np.ndarray) -> np.ndarray:
-        """Probabilities of the findings, recalibrated: float (films, 14)."""
+        """Probabilities of the findings, recalibrated, and their bounds: float (films, 3, 14)."""
         scores = pd.DataFrame(
             self._forward(tf.constant(squares[..., None])), columns=list(FINDINGS)
         )
-        if self._recalibration is not None:
-            scores = calibration.apply(scores, self._recalibration)
-        return scores.to_numpy(dtype=float)
+        if self._recalibration is None:
+            unknown = np.full(scores.shape, np.nan)
+            return np.stack([scores.to_numpy(dtype=float), unknown, unknown], axis=1)
+        low, high = calibration.bounds(scores, self._recalibration)
+        scores = calibration.apply(scores, self._recalibration)
+        return np.stack([scores.to_numpy(dtype=float), low, high], axis=1)
 
-    def _table(self, probabilities: np.ndarray) -> pd.DataFrame:
-        """The findings of one film, with thresholds and plain words where there are some."""
-        table = pd.DataFrame({"finding": FINDINGS, "probability": probabilities})
+    def _table(self, scores: np.ndarray) -> pd.DataFrame:
+        """The findings of one film, with thresholds and plain words where there are some.
+
+        Args:
+            scores: probabilities, and their bounds, (3, 14).
+        """
+        table = pd.DataFrame(dict(zip(("probability", "low", "high"), scores, strict=True)))
+        table.insert(0, "finding", FINDINGS)
         if self._cuts is None:
             return table.assign(threshold=np.nan, reached="no threshold", meaning="")
         cuts = self._cuts.reindex(FINDINGS)
@@ -237,6 +246,12 @@ class Model:
             thresholding.in_words(row, hit, self._prevalence.get(finding))
             for (finding, row), hit in zip(cuts.iterrows(), reached, strict=True)
         ]
+        spans = (table["low"] < table["threshold"]) & (table["threshold"] <= table["high"])
+        for row in table[spans].itertuples():
+            table.loc[row.Index, "meaning"] += (
+                f"; unsure, since the probability's own interval ({100 * row.low:.2g} to "
+                f"{100 * row.high:.2g} %) spans the threshold"
+            )
         return table
 
 
