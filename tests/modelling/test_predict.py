@@ -93,10 +93,10 @@ def test_thresholds_are_on_the_scale_of_the_probabilities(model, film):
     # By hand: at 10 %, of 100 films 8 with it and 18 without are flagged: 31 in 100.
     said = set(rest["meaning"])
     assert said <= {
-        "above the threshold, which catches 80 % of films with it; of 100 films like this "
-        "about 31 have it, where 10 % of the test films did",
-        "below the threshold, which misses 20 % of films with it; of 100 films like this "
-        "about 3 have it, where 10 % of the test films did",
+        "above the threshold, which caught 80 % of the test films with it; of 100 films like "
+        "this about 31 have it, where 10 % of films do, as among the test films",
+        "below the threshold, which missed 20 % of the test films with it; of 100 films like "
+        "this about 3 have it, where 10 % of films do, as among the test films",
     }
 
 
@@ -109,7 +109,7 @@ def test_a_given_prevalence_moves_what_a_flag_means_and_nothing_else(folder, mod
     assert "about 4 have it, where 1 % of films do" in said["Mass"] or (
         "about 0 have it, where 1 % of films do" in said["Mass"]
     )
-    assert "10 % of the test films" in said["Nodule"]
+    assert "where 10 % of films do, as among the test films" in said["Nodule"]
 
 
 def test_a_probability_whose_interval_spans_the_threshold_is_called_unsure(tmp_path, film):
