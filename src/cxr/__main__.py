@@ -1,6 +1,7 @@
 """`python -m cxr`: run the notebooks, check the machine, publish, evaluate, predict."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         return options.action(options)
     except InputError as error:
         print(f"cxr: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; what is left must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("cxr: interrupted; run the same command again to go on.", file=sys.stderr)
@@ -229,7 +234,7 @@ def _export(options: argparse.Namespace) -> int:
     path = options.to or Path(f"{options.run}{exported.ENDING}")
     card = config.presentation / f"model_card_{options.run}.md"
     checksum = exported.write(config.runs / options.run, path, card)
-    print(f"{path}\nSHA-256 {checksum} (of all but its last 64 bytes, which repeat it)")
+    print(f"{path}\nSHA-256 {checksum}")
     return 0
 
 

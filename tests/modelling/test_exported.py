@@ -54,7 +54,7 @@ def test_nothing_of_the_machine_is_exported(file):
 def test_the_same_run_gives_the_same_file_and_its_checksum(run, file, tmp_path):
     checksum = exported.write(run, tmp_path / "again.cxr", run.parent / "card.md")
     assert (tmp_path / "again.cxr").read_bytes() == file.read_bytes()
-    assert checksum == hashlib.sha256(file.read_bytes()[:-64]).hexdigest()
+    assert checksum == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_an_altered_file_is_refused_wherever_it_was_altered(file, tmp_path):

@@ -41,7 +41,7 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
         card: the run's model card, if there is one.
 
     Returns:
-        The checksum, to be handed on beside the file.
+        The file's SHA-256, to be handed on beside it.
 
     Raises:
         InputError: if the run is not finished, or the file cannot be written.
@@ -66,9 +66,8 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
                 packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
             packed.comment = b"0" * _DIGITS
         whole = temporary.read_bytes()[:-_DIGITS]
-        checksum = hashlib.sha256(whole).hexdigest()
-        temporary.write_bytes(whole + checksum.encode())
-    return checksum
+        temporary.write_bytes(whole + hashlib.sha256(whole).hexdigest().encode())
+    return artifacts.sha256(path)
 
 
 @contextlib.contextmanager

@@ -123,7 +123,6 @@ class Model:
         self._forward = inference.forward(self.network)
         self._explainer = explain.Explainer.of_run(self.network, Path(folder))
         self._abstention = abstention.load(Path(folder))
-        self._prevalence = dict(prevalence or {})
         self.notes = [WARNING]
         if self.phantoms:
             self.notes.append(
@@ -139,10 +138,20 @@ class Model:
             )
         else:
             self.notes.append("Probabilities are not recalibrated: run 300-evaluation first.")
-        self._cuts = None
-        if (Path(folder) / "thresholds.csv").exists():
-            rules = pd.read_csv(Path(folder) / "thresholds.csv")
-            self._cuts = rules[rules["rule"] == thresholding.RULES[0]].set_index("finding")
+        self._cuts = np.full(len(FINDINGS), np.nan)
+        self._words = [("", "")] * len(FINDINGS)
+        path = Path(folder) / "thresholds.csv"
+        if path.exists():
+            cuts = _thresholds(path)
+            self._cuts = cuts["threshold"].to_numpy(dtype=float)
+            shares = prevalence or {}
+            # Below and above: what is said depends on nothing else.
+            self._words = [
+                (thresholding.in_words(row, False, share), thresholding.in_words(row, True, share))
+                for row, share in zip(
+                    cuts.to_dict(orient="records"), map(shares.get, FINDINGS), strict=True
+                )
+            ]
             self.notes.append(
                 "Thresholds (Youden, from validation films) are for these probabilities."
             )
@@ -234,25 +243,38 @@ class Model:
         Args:
             scores: probabilities, and their bounds, (3, 14).
         """
-        table = pd.DataFrame(dict(zip(("probability", "low", "high"), scores, strict=True)))
-        table.insert(0, "finding", FINDINGS)
-        if self._cuts is None:
-            return table.assign(threshold=np.nan, reached="no threshold", meaning="")
-        cuts = self._cuts.reindex(FINDINGS)
-        table["threshold"] = cuts["threshold"].to_numpy()
-        reached = table["probability"] >= table["threshold"]
-        table["reached"] = reached.astype(object).where(table["threshold"].notna(), "no threshold")
-        table["meaning"] = [
-            thresholding.in_words(row, hit, self._prevalence.get(finding))
-            for (finding, row), hit in zip(cuts.iterrows(), reached, strict=True)
-        ]
-        spans = (table["low"] < table["threshold"]) & (table["threshold"] <= table["high"])
-        for row in table[spans].itertuples():
-            table.loc[row.Index, "meaning"] += (
-                f"; unsure, since the probability's own interval ({100 * row.low:.2g} to "
-                f"{100 * row.high:.2g} %) spans the threshold"
-            )
-        return table
+        probabilities, low, high = scores
+        reached = probabilities >= self._cuts
+        meanings = []
+        for place, cut in enumerate(self._cuts):
+            meaning = self._words[place][int(reached[place])]
+            if low[place] < cut <= high[place]:
+                meaning += (
+                    f"; unsure, since the probability's own interval ({100 * low[place]:.2g} to "
+                    f"{100 * high[place]:.2g} %) spans the threshold"
+                )
+            meanings.append(meaning)
+        return pd.DataFrame(
+            {
+                "finding": FINDINGS,
+                "probability": probabilities,
+                "low": low,
+                "high": high,
+                "threshold": self._cuts,
+                "reached": np.where(np.isnan(self._cuts), "no threshold", reached.astype(object)),
+                "meaning": meanings,
+            }
+        )
+
+
+def _thresholds(path: Path) -> pd.DataFrame:
+    """A run's thresholds of the rule that pages show, and their rates: a row per finding."""
+    try:
+        rules = pd.read_csv(path)
+        shown = rules[rules["rule"] == thresholding.RULES[0]].set_index("finding")
+        return shown.reindex(FINDINGS).astype({"threshold": float})
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} does not hold thresholds ({error}); run 300 again.") from None
 
 
 def load(
