@@ -14,7 +14,7 @@ def predict(*films, run=None, profile=None, prevalence=None):
 
     Args:
         films: files, folders or patterns: PNG, JPEG or DICOM.
-        run: a folder of `runs/`; the best by default.
+        run: a folder of `runs/`, or an exported file; the best by default.
         profile: as `--profile`.
         prevalence: as `--prevalence`, such as "0.05".
 
@@ -27,10 +27,10 @@ def predict(*films, run=None, profile=None, prevalence=None):
     # Here, so that `import cxr` stays light.
     from cxr.config import load_config
     from cxr.films import reading
-    from cxr.modelling.predict import Model, choose
+    from cxr.modelling import predict as prediction
     from cxr.publish.film_report import PICTURES, Report, prevalences
 
     runs = load_config(profile=profile).runs
     files = reading.found([str(film) for film in films])
-    model = Model(runs / (run or choose(runs)[0]), prevalences(prevalence))
+    model, _ = prediction.load(run, runs, prevalences(prevalence))
     return Report(model, tuple(model.answers(files, pictures=PICTURES)))

@@ -1,6 +1,7 @@
 """`python -m cxr`: run the notebooks, check the machine, publish, evaluate, predict."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         return options.action(options)
     except InputError as error:
         print(f"cxr: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; what is left must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("cxr: interrupted; run the same command again to go on.", file=sys.stderr)
@@ -62,7 +67,10 @@ _PREDICT: dict[str, dict] = {
         "metavar": "FILM",
         "help": "PNG, JPEG or DICOM; also folders and patterns such as 'films/*.dcm'",
     },
-    "--run": {"metavar": "NAME", "help": "a folder of runs/; default: the best"},
+    "--run": {
+        "metavar": "NAME",
+        "help": "a folder of runs/, or an exported file; default: the best",
+    },
     "--html": {"type": Path, "metavar": "FILE", "help": "write a page with pictures and heatmaps"},
     "--json": {"metavar": "FILE", "help": "write JSON, a line a film; - prints it instead"},
     "--csv": {"type": Path, "metavar": "FILE", "help": "write a table, a row a film"},
@@ -102,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "score films with a trained model")
     for flag, options in _PREDICT.items():
         predict.add_argument(flag, **options)
+    export = command("export", _export, "write a run as one file for predict --run elsewhere")
+    export.add_argument("run", metavar="RUN", help="a folder of runs/")
+    export.add_argument("--to", type=Path, metavar="FILE", help="default: <RUN>.cxr")
     command("html", _site, "write the results as a site that needs no network")
     deck = command("deck", _deck, "write the results as slides")
     text = "with tables, such as presentation/results/images128; default: the profile's own"
@@ -219,10 +230,9 @@ def _predict(options: argparse.Namespace) -> int:
     config = load_config(profile=options.profile)
     films = reading.found(options.films)
     shares = film_report.prevalences(options.prevalence)
-    name, why = (options.run, "named by --run") if options.run else predict.choose(config.runs)
-    model = predict.Model(config.runs / name, shares)
+    model, why = predict.load(options.run, config.runs, shares)
     if options.json != "-":
-        print(f"Scored by {name} ({why}).\n" + "\n".join(model.notes) + "\n", flush=True)
+        print(f"Scored by {model.name} ({why}).\n" + "\n".join(model.notes) + "\n", flush=True)
     complete = film_report.run(
         model,
         films,
@@ -231,6 +241,17 @@ def _predict(options: argparse.Namespace) -> int:
         json_to=None if options.json is None else Path(options.json),
     )
     return 0 if complete else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cxr.modelling import exported
+
+    config = load_config(profile=options.profile)
+    path = options.to or Path(f"{options.run}{exported.ENDING}")
+    card = config.presentation / f"model_card_{options.run}.md"
+    checksum = exported.write(config.runs / options.run, path, card)
+    print(f"{path}\nSHA-256 {checksum}")
+    return 0
 
 
 def _site(options: argparse.Namespace) -> int:

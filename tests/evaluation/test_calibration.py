@@ -104,6 +104,28 @@ def test_the_calibration_error_by_hand():
     assert of_mass(table)["ece"] == pytest.approx(expected)
 
 
+def test_the_interval_of_a_probability_holds_what_the_score_means():
+    # Scores that are logits doubled: a score of 0.8 means 2 to 1. Small sets vary.
+    meant, held = 1 / (1 + np.exp(-np.log(4) / 2)), []
+    asked = pd.DataFrame({"Mass": [0.8]})
+    for seed in range(60):
+        low, high = calibration.bounds(asked, calibration.fit(made(films=300, seed=seed, slope=2)))
+        held.append(low[0, 0] < meant < high[0, 0])
+    assert 0.85 <= np.mean(held) < 1
+    wide, narrow = (
+        np.subtract(*calibration.bounds(asked, calibration.fit(made(films=count))))
+        for count in (300, 3000)
+    )
+    assert abs(wide) > 2 * abs(narrow)
+
+
+def test_a_recalibration_of_earlier_runs_has_no_intervals(tmp_path):
+    fitted = calibration.fit(made()).drop(columns=["variance_intercept", "covariance"])
+    calibration.save(tmp_path, fitted)
+    low, high = calibration.bounds(made().scores[["Mass"]], calibration.load(tmp_path))
+    assert np.isnan(low).all() and np.isnan(high).all()
+
+
 def test_findings_that_are_not_estimable_are_nan_and_left_out_of_the_mean():
     table = calibration.measures(made()).set_index("finding")
     assert np.isnan(table.loc["Hernia", "brier"])

@@ -234,6 +234,39 @@ def test_deflated_data_are_refused_before_they_inflate():
         reading.decode(file(made))
 
 
+@pytest.mark.parametrize("size", [(0, 64), (64, 0), (65_535, 65_535), (10**9, 10**9)])
+def test_a_picture_of_an_impossible_size_is_refused_before_it_is_decoded(size):
+    png = film_png(1)
+    ihdr = b"IHDR" + struct.pack(">2I", *size) + png[24:29]
+    jpeg = picture(noise(), "JPEG")
+    at = jpeg.index(b"\xff\xc0") + 5
+    for content in (
+        png[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + png[33:],
+        jpeg[:at] + struct.pack(">2H", *(min(side, 65_535) for side in size)) + jpeg[at + 4 :],
+    ):
+        began = time.monotonic()
+        with pytest.raises(InputError):
+            reading.decode(content)
+        assert time.monotonic() - began < 1
+
+
+def test_a_jpeg_that_is_drawn_over_and_over_is_refused():
+    content = picture(noise(), "JPEG", progressive=True)
+    with pytest.raises(InputError, match="too often"):
+        reading.decode(content[:-2] + b"\xff\xda\0\x02" * 200 + content[-2:])
+
+
+def test_a_file_of_two_kinds_is_what_it_begins_with_or_nothing():
+    archive = b"PK\x05\x06" + b"\0" * 18
+    assert reading.decode(picture(noise(), "JPEG") + archive).kind == "JPEG"
+    made = file(header(noise()))
+    for preamble in (b"MZ", b"GIF89a", b"<script>", b"II*\0"):
+        assert reading.decode(preamble + made[len(preamble) :]).kind == "DICOM"
+    for signature in (reading.png.SIGNATURE, b"\xff\xd8\xff"):
+        with pytest.raises(InputError):
+            reading.decode(signature + made[len(signature) :])
+
+
 def test_colour_is_refused_but_a_coloured_mark_is_not():
     colours = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for kind in ("PNG", "JPEG"):

@@ -12,6 +12,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from cxr import artifacts, phantoms
 from cxr.errors import InputError
+from cxr.evaluation import calibration
 from cxr.films import abstention
 from cxr.findings import FINDINGS
 from cxr.modelling import inference, predict
@@ -92,10 +93,10 @@ def test_thresholds_are_on_the_scale_of_the_probabilities(model, film):
     # By hand: at 10 %, of 100 films 8 with it and 18 without are flagged: 31 in 100.
     said = set(rest["meaning"])
     assert said <= {
-        "above the threshold, which catches 80 % of films with it; of 100 films like this "
-        "about 31 have it, where 10 % of the test films did",
-        "below the threshold, which misses 20 % of films with it; of 100 films like this "
-        "about 3 have it, where 10 % of the test films did",
+        "above the threshold, which caught 80 % of the test films with it; of 100 films like "
+        "this about 31 have it, where 10 % of films do, as among the test films",
+        "below the threshold, which missed 20 % of the test films with it; of 100 films like "
+        "this about 3 have it, where 10 % of films do, as among the test films",
     }
 
 
@@ -108,7 +109,24 @@ def test_a_given_prevalence_moves_what_a_flag_means_and_nothing_else(folder, mod
     assert "about 4 have it, where 1 % of films do" in said["Mass"] or (
         "about 0 have it, where 1 % of films do" in said["Mass"]
     )
-    assert "10 % of the test films" in said["Nodule"]
+    assert "where 10 % of films do, as among the test films" in said["Nodule"]
+
+
+def test_a_probability_whose_interval_spans_the_threshold_is_called_unsure(tmp_path, film):
+    folder = toy_runs.make(tmp_path / "run")
+    (before,) = predict.Model(folder).answers([film / "film.png"])
+    assert before.findings["low"].isna().all() and "unsure" not in str(before.findings)
+    known = calibration.load(folder).assign(variance_slope=0.0, covariance=0.0)
+    # A standard error of 1 in the logit of Mass, of nothing in the others.
+    known["variance_intercept"] = (known["finding"] == "Mass").astype(float)
+    calibration.save(folder, known)
+    (answer,) = predict.Model(folder).answers([film / "film.png"])
+    table = answer.findings.set_index("finding")
+    odds = table["probability"] / (1 - table["probability"])
+    far = odds["Mass"] * np.exp(1.96)
+    assert table.loc["Mass", "high"] == pytest.approx(far / (1 + far), abs=1e-6)
+    assert "unsure" in table.loc["Mass", "meaning"]
+    assert not table.drop("Mass")["meaning"].str.contains("unsure").any()
 
 
 def test_one_bad_film_does_not_stop_the_others(model, film, tmp_path):

@@ -1,7 +1,10 @@
 """What is said of films: on a page, in a table, as JSON, in a terminal and a notebook."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -67,6 +70,17 @@ def test_what_names_no_film_is_refused_in_a_sentence(command, root):
         assert code == 1 and "names no film" in said.err
     code, said = command(root / "films", "--run", "none")
     assert code == 1 and "config.json does not exist" in said.err
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback(root):
+    environment = os.environ | {"CXR_ROOT": str(root), "CXR_PROFILE": "first_archive"}
+    told = subprocess.Popen(
+        [sys.executable, "-m", "cxr", "predict", str(root / "films"), "--json", "-"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    told.stdout.close()
+    assert "Traceback" not in told.stderr.read() and told.wait() == 1
+    told.stderr.close()
 
 
 def test_json_is_a_line_a_film_and_nothing_else(command, root):

@@ -214,6 +214,21 @@ def test_the_card_describes_the_run(tables, tmp_path):
     assert "- parameters: 369,470" in text and "- film size: 128 px" in text
 
 
+def test_the_card_says_which_films_the_model_refuses_and_where_it_misses_them(tables, tmp_path):
+    worth = {
+        "patients": 499,
+        "warned": 0.012,
+        "refused": 0.0014,
+        "found": {"upside down": 0.997, "too dark": 0.762},
+    }
+    text = card(tables, tmp_path, setting(run=RUN | {"abstention": worth}))
+    assert "1.2 % of films are warned of and 0.1 % refused: validation films of 499" in text
+    assert "upside down 100 %, too dark 76 %" in text
+    assert "do not rely on it: too dark." in text
+    assert "was not taught to tell" in card(tables, tmp_path, setting())
+    assert "only scores were given" in card(tables, tmp_path, foreign())
+
+
 def test_captions_name_outcome_score_and_threshold():
     outcomes = pd.DataFrame({"outcome": ["miss"], "film": ["00000001_000.png"], "score": [0.1]})
     assert model_card.captions(outcomes, 0.25) == ["miss<br>0.100 (from 0.250)<br>00000001_000"]

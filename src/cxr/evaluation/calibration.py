@@ -156,7 +156,9 @@ def fit(tuning: Judged) -> pd.DataFrame:
 
     Returns:
         Columns finding, intercept, slope, method ("recalibrated" or "as predicted"),
-        loss_before and loss_after (mean log loss in the turns), positives, films.
+        loss_before and loss_after (mean log loss in the turns), positives, films; and
+        variance_intercept, covariance and variance_slope of the label's line on the logit,
+        each patient's films as one cluster: see `bounds`.
     """
     findings = tuning.findings
     logits = {finding: _logit(tuning.scores[finding].to_numpy()) for finding in findings}
@@ -186,9 +188,21 @@ def fit(tuning: Judged) -> pd.DataFrame:
                 "loss_after": after.get(finding),
                 "positives": int(tuning.targets[finding].sum()),
                 "films": len(tuning.targets),
+                **_variances(tuning, finding, logits, truth),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _variances(tuning: Judged, finding: str, logits: dict, truth: dict) -> dict[str, float]:
+    """How uncertain the line of a finding is, before it is drawn to the others' slope."""
+    names = ("variance_intercept", "covariance", "variance_slope")
+    if finding not in logits:
+        return dict.fromkeys(names, np.nan)
+    line = _line(logits[finding], truth[finding], tuning.codes, tuning.number)
+    pulls = line.without - line.without.mean(axis=0)
+    (intercept, both), (_, slope) = (tuning.number - 1) / tuning.number * pulls.T @ pulls
+    return dict(zip(names, map(float, (intercept, both, slope)), strict=True))
 
 
 def apply(scores: pd.DataFrame, recalibration: pd.DataFrame) -> pd.DataFrame:
@@ -209,6 +223,28 @@ def apply(scores: pd.DataFrame, recalibration: pd.DataFrame) -> pd.DataFrame:
             else _sigmoid(row["intercept"] + row["slope"] * _logit(score))
         )
     return pd.DataFrame(recalibrated, index=scores.index)
+
+
+def bounds(scores: pd.DataFrame, recalibration: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of the probabilities that `apply` gives: how well their scale is known.
+
+    What validation films say of a score is itself uncertain, the more the fewer of them have
+    the finding, and the farther the score is from theirs.
+
+    Args:
+        scores, recalibration: as for `apply`.
+
+    Returns:
+        Lower and upper bounds, float (films, findings); NaN where nothing is known.
+    """
+    middle = _logit(apply(scores, recalibration).to_numpy())
+    raw = _logit(scores.to_numpy())
+    by_finding = recalibration.set_index("finding").reindex(
+        index=scores.columns, columns=["variance_intercept", "covariance", "variance_slope"]
+    )
+    intercept, both, slope = by_finding.to_numpy(dtype=float).T
+    half = 1.96 * np.sqrt(np.maximum(intercept + 2 * raw * both + raw**2 * slope, 0))
+    return _sigmoid(middle - half), _sigmoid(middle + half)
 
 
 def verdict(table: pd.DataFrame) -> str:

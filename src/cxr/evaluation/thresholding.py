@@ -100,24 +100,23 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
     sensitivity, specificity = row.get("sensitivity", np.nan), row.get("specificity", np.nan)
     if pd.isna(sensitivity) or pd.isna(specificity):
         return ""
-    where = "of films do"
+    among = ""
     if prevalence is None:
         positive = row["true_positives"] + row["false_negatives"]
         prevalence = positive / sum(row[count] for count in _COUNTS)
-        where = "of the test films did"
-    share, of_all = sensitivity if reached else 1 - sensitivity, prevalence
-    false = (1 - specificity if reached else specificity) * (1 - of_all)
-    flagged = share * of_all + false
-    counted = f"{100 * share * of_all / flagged:.0f}" if flagged else "none"
+        among = ", as among the test films"
     if reached:
-        opening = f"above the threshold, which catches {100 * sensitivity:.0f} % of films with it"
+        share, false = sensitivity, 1 - specificity
+        opening = f"above the threshold, which caught {100 * share:.0f} %"
     else:
-        opening = (
-            f"below the threshold, which misses {100 - 100 * sensitivity:.0f} % of films with it"
-        )
+        share, false = 1 - sensitivity, specificity
+        opening = f"below the threshold, which missed {100 * share:.0f} %"
+    with_it = share * prevalence
+    such = with_it + false * (1 - prevalence)
+    counted = f"{100 * with_it / such:.0f}" if such else "none"
     return (
-        f"{opening}; of 100 films like this about {counted} have it, where {100 * of_all:.2g} % "
-        f"{where}"
+        f"{opening} of the test films with it; of 100 films like this about {counted} have it, "
+        f"where {100 * prevalence:.2g} % of films do{among}"
     )
 
 

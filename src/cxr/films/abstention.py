@@ -9,8 +9,8 @@ Two questions are asked of a film, both answered by what training films look lik
 
 Both look at pixels: grey values of a 16 x 16 layout, their distribution, and how strong
 edges are by grey value and by scale; the discriminant looks at products of the latter, too. On
-real films that found more than the same distance, or the nearest neighbours, on the pooled
-features of a network (benchmarks/README.md, "Abstaining").
+real films that found more than the same distance on the pooled features of a network
+(benchmarks/README.md, "Abstaining").
 """
 
 import dataclasses

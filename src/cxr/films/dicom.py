@@ -159,8 +159,9 @@ def _stored_values(header: Dataset) -> np.ndarray:
 def _decompressor(syntax: pydicom.uid.UID):
     """What decodes a compressed frame; None where pydicom itself reads the pixels.
 
-    Decoders that run in C meet whatever a file holds, so they were chosen by what 3,000
-    altered streams did to them: `python-gdcm` ended the process, these did not.
+    Decoders that run in C meet whatever a file holds, so they were chosen by what altered
+    files did to them: `python-gdcm` ended the process, these did not (benchmarks/README.md,
+    "Hostile files").
     """
     if not syntax.is_encapsulated or syntax == pydicom.uid.RLELossless:
         return None

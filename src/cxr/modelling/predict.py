@@ -15,7 +15,7 @@ from cxr.evaluation import calibration, thresholding
 from cxr.films import abstention, reading
 from cxr.films.abstention import REFUSED, SCORED, WARNED
 from cxr.findings import FINDINGS
-from cxr.modelling import explain, inference
+from cxr.modelling import explain, exported, inference
 
 WARNING = (
     "Research software, not a medical device. The labels that the model learned were text-mined "
@@ -66,9 +66,10 @@ class Answer:
         file: as it was given.
         verdict: `SCORED`, `WARNED` or `REFUSED` of `abstention`.
         reasons: why it was refused, or what to beware of; sentences.
-        findings: finding, probability (recalibrated where notebook 300 has done so), threshold
-            (Youden's, on the same scale; NaN without one), reached (True, False, or why there
-            is no threshold) and meaning; None where refused.
+        findings: finding, probability (recalibrated where notebook 300 has done so), low and
+            high (its 95 % interval: how well its scale is known), threshold (Youden's, on the
+            same scale; NaN without one), reached (True, False, or why there is no threshold)
+            and meaning; None where refused.
         picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
             no pictures were asked for.
         heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
@@ -118,7 +119,6 @@ class Model:
         self._forward = inference.forward(self.network)
         self._explainer = explain.Explainer.of_run(self.network, Path(folder))
         self._abstention = abstention.load(Path(folder))
-        self._prevalence = dict(prevalence or {})
         self.notes = [WARNING]
         if self.phantoms:
             self.notes.append(
@@ -134,10 +134,20 @@ class Model:
             )
         else:
             self.notes.append("Probabilities are not recalibrated: run 300-evaluation first.")
-        self._cuts = None
-        if (Path(folder) / "thresholds.csv").exists():
-            rules = pd.read_csv(Path(folder) / "thresholds.csv")
-            self._cuts = rules[rules["rule"] == thresholding.RULES[0]].set_index("finding")
+        self._cuts = np.full(len(FINDINGS), np.nan)
+        self._words = [("", "")] * len(FINDINGS)
+        path = Path(folder) / "thresholds.csv"
+        if path.exists():
+            cuts = _thresholds(path)
+            self._cuts = cuts["threshold"].to_numpy(dtype=float)
+            shares = prevalence or {}
+            # Below and above: what is said depends on nothing else.
+            self._words = [
+                (thresholding.in_words(row, False, share), thresholding.in_words(row, True, share))
+                for row, share in zip(
+                    cuts.to_dict(orient="records"), map(shares.get, FINDINGS), strict=True
+                )
+            ]
             self.notes.append(
                 "Thresholds (Youden, from validation films) are for these probabilities."
             )
@@ -193,7 +203,7 @@ class Model:
             if film.square is None:
                 yield Answer(film.file, REFUSED, film.reasons)
                 continue
-            (verdict, why), probabilities = next(verdicts), next(rows)
+            (verdict, why), scores = next(verdicts), next(rows)
             reasons = film.reasons + why
             if verdict == REFUSED:
                 yield Answer(film.file, REFUSED, reasons, picture=film.picture)
@@ -202,7 +212,7 @@ class Model:
             if film.picture is not None and self._explainer is not None:
                 repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
                 heatmaps = self._explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
-            table = self._table(probabilities)
+            table = self._table(scores)
             verdict = WARNED if reasons else SCORED
             yield Answer(film.file, verdict, reasons, table, film.picture, heatmaps)
 
@@ -212,26 +222,70 @@ class Model:
         return self._abstention.judge(squares)
 
     def _scored(self, squares: np.ndarray) -> np.ndarray:
-        """Probabilities of the findings, recalibrated: float (films, 14)."""
+        """Probabilities of the findings, recalibrated, and their bounds: float (films, 3, 14)."""
         scores = pd.DataFrame(self._forward(squares[..., None]), columns=list(FINDINGS))
-        if self._recalibration is not None:
-            scores = calibration.apply(scores, self._recalibration)
-        return scores.to_numpy(dtype=float)
+        if self._recalibration is None:
+            unknown = np.full(scores.shape, np.nan)
+            return np.stack([scores.to_numpy(dtype=float), unknown, unknown], axis=1)
+        low, high = calibration.bounds(scores, self._recalibration)
+        scores = calibration.apply(scores, self._recalibration)
+        return np.stack([scores.to_numpy(dtype=float), low, high], axis=1)
 
-    def _table(self, probabilities: np.ndarray) -> pd.DataFrame:
-        """The findings of one film, with thresholds and plain words where there are some."""
-        table = pd.DataFrame({"finding": FINDINGS, "probability": probabilities})
-        if self._cuts is None:
-            return table.assign(threshold=np.nan, reached="no threshold", meaning="")
-        cuts = self._cuts.reindex(FINDINGS)
-        table["threshold"] = cuts["threshold"].to_numpy()
-        reached = table["probability"] >= table["threshold"]
-        table["reached"] = reached.astype(object).where(table["threshold"].notna(), "no threshold")
-        table["meaning"] = [
-            thresholding.in_words(row, hit, self._prevalence.get(finding))
-            for (finding, row), hit in zip(cuts.iterrows(), reached, strict=True)
-        ]
-        return table
+    def _table(self, scores: np.ndarray) -> pd.DataFrame:
+        """The findings of one film, with thresholds and plain words where there are some.
+
+        Args:
+            scores: probabilities, and their bounds, (3, 14).
+        """
+        probabilities, low, high = scores
+        reached = probabilities >= self._cuts
+        meanings = []
+        for place, cut in enumerate(self._cuts):
+            meaning = self._words[place][int(reached[place])]
+            if low[place] < cut <= high[place]:
+                meaning += (
+                    f"; unsure, since the probability's own interval ({100 * low[place]:.2g} to "
+                    f"{100 * high[place]:.2g} %) spans the threshold"
+                )
+            meanings.append(meaning)
+        return pd.DataFrame(
+            {
+                "finding": FINDINGS,
+                "probability": probabilities,
+                "low": low,
+                "high": high,
+                "threshold": self._cuts,
+                "reached": np.where(np.isnan(self._cuts), "no threshold", reached.astype(object)),
+                "meaning": meanings,
+            }
+        )
+
+
+def _thresholds(path: Path) -> pd.DataFrame:
+    """A run's thresholds of the rule that pages show, and their rates: a row per finding."""
+    try:
+        rules = pd.read_csv(path)
+        shown = rules[rules["rule"] == thresholding.RULES[0]].set_index("finding")
+        return shown.reindex(FINDINGS).astype({"threshold": float})
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} does not hold thresholds ({error}); run 300 again.") from None
+
+
+def load(
+    run: str | None, runs: Path, prevalence: Mapping[str, float] | None = None
+) -> tuple[Model, str]:
+    """The model that a run's name means, or that of an exported file; by default the best.
+
+    Returns:
+        The model, and why it was taken.
+    """
+    if run is None:
+        name, why = choose(runs)
+        return Model(runs / name, prevalence), why
+    if Path(run).is_file():
+        with exported.opened(Path(run)) as folder:
+            return Model(folder, prevalence), f"from {run}"
+    return Model(runs / run, prevalence), "named by --run"
 
 
 def _sentence(reason: str) -> str:

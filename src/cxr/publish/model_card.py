@@ -113,6 +113,7 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
         "Data and split": "NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from "
         f'reports; "No Finding" does not mean normal. {_about_films(mean, setting)}',
         **({"Notes of the evaluation": _bullets(*setting.notes)} if setting.notes else {}),
+        "Which films it refuses": _abstaining(setting.run),
         "Ranking": _ranking(tables),
         "At a threshold": _operating(tables),
         "Calibration": _calibration(tables),
@@ -162,6 +163,26 @@ def _about_films(mean: pd.Series, setting: Setting) -> str:
     return " ".join(said)
 
 
+def _abstaining(run: Mapping) -> str:
+    """What a verdict before the scores is worth; see `abstention.fit`."""
+    worth = run.get("abstention")
+    if not run:
+        return "Unknown: only scores were given."
+    if not worth:
+        return "None: it was not taught to tell films that are unlike those that it knows."
+    found = worth["found"]
+    missed = [fault for fault, share in found.items() if share < 0.95]
+    shares = ", ".join(f"{fault} {100 * share:.0f} %" for fault, share in found.items())
+    return _bullets(
+        f"As they are, {100 * worth['warned']:.1f} % of films are warned of and "
+        f"{100 * worth['refused']:.1f} % refused: validation films of {worth['patients']:,} "
+        "patients that set no limit, every patient counting the same.",
+        f"Of the same films, spoiled, are warned of or refused: {shares}.",
+        *([f"Fewer than 95 %, so do not rely on it: {', '.join(missed)}."] if missed else []),
+        "Lateral views, children and other scanners were not measured.",
+    )
+
+
 def _about_model(run: Mapping) -> str:
     if not run:
         return (
@@ -171,7 +192,8 @@ def _about_model(run: Mapping) -> str:
     facts = {
         "architecture": run.get("model"),
         "parameters": f"{run['parameters']:,}" if "parameters" in run else None,
-        "initial weights": run.get("weights"),
+        # Of a file only its name: where it lay tells a reader nothing.
+        "initial weights": Path(run["weights"]).name if "weights" in run else None,
         "film size": f"{run['image_size']} px" if "image_size" in run else None,
         "training films": f"{run['train_films']:,}" if "train_films" in run else None,
         "best epoch": run.get("best_epoch"),

@@ -1,0 +1,107 @@
+"""A run as one file: the same answers elsewhere, and none from an altered one."""
+
+import hashlib
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import toy_runs
+from PIL import Image
+
+from cxr import artifacts
+from cxr.errors import InputError
+from cxr.modelling import exported, predict
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = toy_runs.make(tmp_path_factory.mktemp("runs") / "small")
+    record = artifacts.read_json(folder / "config.json")
+    record |= {"config": {"root": "/home/secret"}, "weights": "/home/secret/weights.h5"}
+    artifacts.write_json(folder / "config.json", record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def file(run):
+    path = run.parent / "small.cxr"
+    card = run.parent / "card.md"
+    card.write_text("# A card")
+    exported.write(run, path, card)
+    return path
+
+
+def test_an_exported_run_gives_the_same_answers_elsewhere(run, file, tmp_path):
+    Image.fromarray(toy_runs.film(1)).save(tmp_path / "film.png")
+    here = predict.Model(run)
+    there, why = predict.load(str(file), tmp_path / "none")
+    assert there.name == "small" and why == f"from {file}"
+    one, other = (next(iter(m.answers([tmp_path / "film.png"], pictures=1))) for m in (here, there))
+    np.testing.assert_array_equal(one.findings["probability"], other.findings["probability"])
+    assert one.findings["meaning"].tolist() == other.findings["meaning"].tolist()
+    np.testing.assert_array_equal(one.heatmaps, other.heatmaps)
+
+
+def test_nothing_of_the_machine_is_exported(file):
+    with zipfile.ZipFile(file) as packed:
+        assert b"secret" not in packed.read("config.json")
+        assert packed.read("model_card.md") == b"# A card"
+
+
+def test_the_same_run_gives_the_same_file_and_its_checksum(run, file, tmp_path):
+    checksum = exported.write(run, tmp_path / "again.cxr", run.parent / "card.md")
+    assert (tmp_path / "again.cxr").read_bytes() == file.read_bytes()
+    assert checksum == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_an_altered_file_is_refused_wherever_it_was_altered(file, tmp_path):
+    content = file.read_bytes()
+    altered = tmp_path / "altered.cxr"
+    for place in np.linspace(0, len(content) - 1, 40).astype(int):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        altered.write_bytes(changed)
+        with pytest.raises(InputError, match="altered"), exported.opened(altered):
+            pass
+    for cut in (b"", content[:100], content[:-1], b"text", content + b" "):
+        altered.write_bytes(cut)
+        with pytest.raises(InputError, match="altered"), exported.opened(altered):
+            pass
+
+
+def test_a_file_with_other_contents_is_refused_though_its_checksum_is_right(file, tmp_path):
+    path = tmp_path / "more.cxr"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("../evil.py", "print()")
+        packed.comment = b"0" * 64
+    whole = path.read_bytes()[:-64]
+    path.write_bytes(whole + hashlib.sha256(whole).hexdigest().encode())
+    with pytest.raises(InputError, match="holds what no exported run does"), exported.opened(path):
+        pass
+    assert not (tmp_path.parent / "evil.py").exists()
+
+
+def test_an_unfinished_run_is_not_exported(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    record = artifacts.read_json(folder / "config.json") | {"finished": None}
+    artifacts.write_json(folder / "config.json", record)
+    with pytest.raises(InputError, match="not trained to the end"):
+        exported.write(folder, tmp_path / "run.cxr")
+    assert not (tmp_path / "run.cxr").exists()
+
+
+def test_another_model_in_a_runs_folder_is_refused(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    record = artifacts.read_json(folder / "config.json")
+    record["model_checksum"] = artifacts.sha256(folder / "model.keras")
+    artifacts.write_json(folder / "config.json", record)
+    predict.Model(folder)
+    toy_runs.make(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.keras", folder / "model.keras")
+    with pytest.raises(InputError, match="not the file that the training wrote"):
+        predict.Model(folder)
