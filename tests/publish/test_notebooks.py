@@ -566,4 +566,4 @@ def test_every_figure_can_be_drawn_everywhere(path):
         # plotly's own format for JupyterLab and VS Code, HTML for everything else.
         assert "Plotly.newPlot" in data["text/html"]
         assert "https://cdn.plot.ly/plotly-" in data["text/html"]
-        assert 'role="img" aria-label="' in data["text/html"]
+        assert 'role="group" aria-label="' in data["text/html"]

@@ -98,19 +98,25 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Lead links to a notebook to its page, those to other files to the repository."""
+    """Lead links to a notebook to its page, those to other files to the repository.
+
+    Until the repository has an address, what would lead there is words without a link.
+    """
 
     def lead(found: re.Match) -> str:
         target, _, part = found[1].partition("#")
         if target in notebooks.STAGES.values():
             address = f"{Path(target).stem}.html"
         elif target and (PROJECT / target).exists():
-            address = f"{notebooks.repository()}/blob/main/{target}"
+            repository = notebooks.repository()
+            if repository is None:
+                return found[2]
+            address = f"{repository}/blob/main/{target}"
         else:
             return found[0]
-        return f'href="{address}{"#" + part if part else ""}"'
+        return f'<a href="{address}{"#" + part if part else ""}">{found[2]}</a>'
 
-    return re.sub(r'href="([^":]*)"', lead, text)
+    return re.sub(r'<a href="([^":]*)">(.*?)</a>', lead, text, flags=re.DOTALL)
 
 
 def _index(
