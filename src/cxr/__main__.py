@@ -160,15 +160,24 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     print(f"Executed notebooks and the log lie in {config.runs / 'notebooks'}.")
     if "300" in names:
-        from cxr.publish import conclusion, results
-
-        print(conclusion.headline(results.of_profile(config)))
-        further = "make run PROFILE=first_archive trains on real films" if config.phantoms else ""
-        print(
-            f"Model cards and figures lie in {config.presentation}; make html PROFILE="
-            f"{config.profile} puts them together as pages. {further}".strip()
-        )
+        print(_headline(config))
     return 0
+
+
+def _headline(config: Config) -> str:
+    """What a whole run found, where it is shown, and what to run next."""
+    from cxr.publish import results
+    from cxr.wording import with_interval
+
+    found = results.of_profile(config)
+    lines = [
+        f"{words}: mean AUROC {with_interval(found.mean(r))}" for r, words in found.named().items()
+    ]
+    if config.phantoms:
+        lines.append("These films are drawings: the pipeline works, and nothing is said of people.")
+    lines.append(f"Figures, tables and model cards lie in {config.presentation}.")
+    lines.append(f"Next: make html PROFILE={config.profile} puts all on pages for a browser.")
+    return "\n".join(lines)
 
 
 def _preflight(options: argparse.Namespace) -> int:

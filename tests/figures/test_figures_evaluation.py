@@ -153,13 +153,21 @@ def test_calibration_figures_draw_each_finding_with_enough_patients(judged):
     assert len([t for t in figure.data if t.legendgroup == "large" and t.x[0] is not None]) == 13
 
 
+def test_an_empty_chart_of_rates_keeps_to_shares_that_exist():
+    table = pd.DataFrame({"label": ["Mass", "Edema"], "dx": 0.0, "pdx": float("nan")})
+    axis = figures.predicted_versus_actual({"small": table}).layout.xaxis
+    assert axis.type == "linear" and tuple(axis.range) == (0, 1)
+
+
 def test_adjudicated_draws_both_references(films, scores):
     index = pd.Index([f"{n}.png" for n in range(len(films))])
     seen = (films["Mass"] == 1).to_numpy()
     agreed = pd.DataFrame({"film": index} | dict.fromkeys(radiologists.MAPPING, seen))
     by_film = Judged.of(films.set_index(index), scores["large"].set_index(index))
     table = radiologists.evaluate_adjudicated(agreed, by_film)
-    names = [trace.name for trace in figures.adjudicated({"large": table}).data]
+    figure = figures.adjudicated({"large": table})
+    assert figure.layout.legend.yref == "container" and figure.layout.legend.yanchor == "bottom"
+    names = [trace.name for trace in figure.data]
     assert names == ["large, against radiologists", "large, against text mining"]
 
 

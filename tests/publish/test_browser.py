@@ -205,15 +205,15 @@ def test_plotlys_own_renderer_would_fail_here(read, tmp_path):
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
-def test_without_scripts_the_headline_is_a_picture(path, read, tmp_path):
+def test_without_scripts_every_figure_is_a_picture(path, read, tmp_path):
     body, _ = nbconvert.HTMLExporter(template_name="basic").from_filename(path)
     (tmp_path / "n.html").write_text(f"<!doctype html><body>{body}", encoding="utf-8")
     reader = read(java_script_enabled=False)
     reader.tab.goto((tmp_path / "n.html").as_uri())
     pictures = reader.tab.locator(".cxr-figure img").all()
-    assert pictures
+    assert len(pictures) == reader.tab.locator(".cxr-figure").count() > 0
     for picture in pictures:
-        assert picture.get_attribute("alt")
+        assert len(picture.get_attribute("alt")) > 20
         assert picture.bounding_box()["width"] > 300
 
 
@@ -234,6 +234,10 @@ def published(tmp_path_factory):
         frame = frame.assign(low=frame["auroc"] - 0.05, high=frame["auroc"] + 0.05)
         frame = frame.assign(positives=20, films=300, patients=200)
         frame.to_csv(root / f"presentation/tables/auroc_{model}-patient.csv", index=False)
+        # Three points of a curve: nobody is flagged, half of the ill are, all are.
+        curve = {"false_positive_rate": [0, 0.1, 1], "sensitivity": [0, 0.5, 1]}
+        curve = pd.DataFrame(curve | {"threshold": [float("inf"), 0.7, 0.1], "finding": "Mass"})
+        curve.to_csv(root / f"presentation/tables/roc_{model}-patient.csv", index=False)
         card = (
             f"# Model card: {model}\n\n{NOTICE}\n\n| finding | AUROC |\n|---|---|\n| Mass | 0.7 |"
         )
@@ -252,6 +256,22 @@ def test_every_figure_of_the_site_draws_without_a_network(published, read):
     reader.open(folder / "index.html", 1)
     assert reader.errors == []
     assert reader.asked == []
+
+
+def test_the_threshold_is_tried_by_keyboard_on_a_thousand_people(published, read):
+    _, folder = published
+    reader = read(offline=True)
+    reader.tab.goto((folder / "index.html").as_uri())
+    says, people = reader.tab.locator("#threshold-says"), reader.tab.locator(".people i")
+    # 50 of 1,000 are ill: 25 found, 95 of the other 950 flagged; 25 of 120 are 21 %.
+    assert "25 are found" in says.text_content() and "95 others" in says.text_content()
+    assert "flagged, 21 % have it" in says.text_content()
+    assert people.count() == 1000 and reader.tab.locator(".people .hit").count() == 25
+    reader.tab.get_by_label("Threshold, from").press("End")
+    assert "50 are found" in says.text_content() and "950 others" in says.text_content()
+    reader.tab.get_by_label("People of 1,000").press("Home")
+    assert "1,000 people 1 have it" in says.text_content()
+    assert reader.errors == [] and reader.asked == []
 
 
 def test_every_page_of_the_site_is_reached_and_says_what_it_is_not(published, read):

@@ -29,9 +29,9 @@ _shown = itertools.count(1)
 # On a narrow screen the figure keeps a width at which it can be read and scrolls sideways;
 # a finger scrolls the page instead of zooming into the figure.
 _HTML = """\
-<div id="{id}" class="cxr-figure" role="img" aria-label="{title}" \
+<div id="{id}" class="cxr-figure" role="group" aria-label="{title}" \
 style="height:{height}px;overflow:auto hidden">\
-<div style="height:100%;min-width:var(--narrowest, 44rem)">{picture}</div></div>
+<div style="height:100%;min-width:var(--narrowest, 704px)">{picture}</div></div>
 <script>
 (() => {{
   window.cxrPlotly ??= window.Plotly ? Promise.resolve() : new Promise((loaded, failed) => {{
@@ -56,7 +56,7 @@ style="height:{height}px;overflow:auto hidden">\
 </script>"""
 
 # The picture is what a reader sees where scripts do not run; the script replaces it.
-_PICTURE = '<img alt="{title}" src="data:image/png;base64,{data}" style="max-width:100%">'
+_PICTURE = '<img alt="{said}" src="data:image/png;base64,{data}" style="max-width:100%">'
 
 _CONFIG = {"responsive": True, "displaylogo": False}
 
@@ -67,6 +67,21 @@ def spoken(figure: go.Figure) -> str:
     if not title:
         raise ValueError("a figure needs a title: it is also its text for screen readers")
     return " ".join(re.sub("<[^>]*>", " ", title).split())
+
+
+def described(figure: go.Figure) -> str:
+    """What a static picture shows, for who cannot see it: title, note, axes and series."""
+    layout = figure.layout
+    names = dict.fromkeys(trace.name for trace in figure.data if trace.name)
+    axes = [axis.title.text for axis in (*figure.select_xaxes(), *figure.select_yaxes())]
+    parts = {
+        "": [spoken(figure)],
+        "Note: ": [layout.title.subtitle.text],
+        "Axes: ": dict.fromkeys(filter(None, axes)),
+        "Shown: ": list(names)[:14],
+    }
+    told = (start + ", ".join(filter(None, texts)) for start, texts in parts.items() if any(texts))
+    return " ".join(re.sub("<[^>]*>", " ", ". ".join(told)).split())
 
 
 def fragment(
@@ -91,7 +106,9 @@ def fragment(
         id=f"{name}-{digest}",
         title=title,
         height=figure.layout.height or TEMPLATE.layout.height,
-        picture=_PICTURE.format(title=title, data=data) if picture else "",
+        picture=_PICTURE.format(said=html.escape(described(figure), quote=True), data=data)
+        if picture
+        else "",
         library=library,
         figure=content.replace("</", "<\\/"),
         config=json.dumps(_CONFIG),

@@ -17,6 +17,7 @@ from cxr.figures.panels import (
     entitle,
     finding_grid,
     finish_rows,
+    legend_below,
     number,
     outer_titles,
     series_legend,
@@ -319,6 +320,7 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
     for row in np.flatnonzero(unknown[::-1]):
         _say(figure, row, remarks.iloc[row])
     finish_rows(figure, names[::-1], height=60)
+    legend_below(figure)
     return figure
 
 
@@ -367,6 +369,8 @@ def predicted_versus_actual(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
         title="percent of films (logarithmic)",
         tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
     )
+    if not any((table[["dx", "pdx"]] > 0).any(axis=None) for table in tables.values()):
+        figure.update_xaxes(type="linear", range=[0, 1])
     return figure
 
 

@@ -12,7 +12,15 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cxr.figures.panels import SYMBOLS, add_intervals, entitle, error_bars, finish_rows, shift
+from cxr.figures.panels import (
+    SYMBOLS,
+    add_intervals,
+    entitle,
+    error_bars,
+    finish_rows,
+    legend_below,
+    shift,
+)
 from cxr.figures.style import MUTED, PALETTE
 from cxr.films import film_cache
 from cxr.findings import label
@@ -43,6 +51,7 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
     names = [f"<b>All</b> ({sizes['All']:,})"]
     names += [f"{label(finding)} ({sizes[finding]:,})" for finding in rows[1:]]
     finish_rows(figure, names, height=42)
+    legend_below(figure)
     figure.update_xaxes(title=f"share of boxed films: {measure}", range=[-0.02, 1.02])
     entitle(figure, "Does the heatmap's maximum lie in the radiologist's box?")
     return figure

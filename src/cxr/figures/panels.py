@@ -152,6 +152,24 @@ def add_intervals(
     )
 
 
+def legend_below(figure: go.Figure) -> None:
+    """The legend below the plot, one entry a line: names of runs may be long."""
+    entries = sum(trace.showlegend is not False for trace in figure.data)
+    below = 60 + 22 * entries
+    figure.update_layout(
+        height=figure.layout.height + below - 50,
+        margin={"b": below},
+        legend={
+            "orientation": "v",
+            "yref": "container",
+            "y": 0.01,
+            "yanchor": "bottom",
+            "x": 0,
+            "xanchor": "left",
+        },
+    )
+
+
 def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -> None:
     """Name the rows, and give the figure the height that they need."""
     figure.update_yaxes(

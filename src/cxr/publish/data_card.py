@@ -11,8 +11,9 @@ from cxr.records import nih, split_checks, splits
 _TEMPLATE = """\
 # Data card: NIH ChestX-ray14
 
-Every number on this page was computed by `cxr.publish.data_card` from the files; notebook
-100 writes it again whenever it runs.
+The counts and shares of films and patients on this page were computed by
+`cxr.publish.data_card` from the files, and notebook 100 writes them again whenever it runs;
+years, sizes, and what NIH says of its labels are quoted.
 
 ## What it is
 

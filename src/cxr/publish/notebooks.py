@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,10 +172,16 @@ def provenance(config: Config) -> str:
     )
 
 
+def repository() -> str | None:
+    """The published repository's address, which pyproject.toml alone holds; None until known."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project.get("urls", {}).get("Repository")
+
+
 def publish(config: Config, environment: dict[str, str], *, folder: Path | None = None) -> None:
     """Execute all notebooks and write them back, without what differs from run to run.
 
-    The figures of cells tagged "headline" gain a static picture, for readers whose viewer
+    All figures gain a static picture, for readers whose viewer
     runs no scripts.
 
     Args:
@@ -226,22 +233,25 @@ def figures_of(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def add_pictures(
     notebook: nbformat.NotebookNode, draw: Callable[[list[go.Figure]], list[bytes]]
 ) -> None:
-    """Give the headline figures a static picture, in place.
+    """Give every figure a static picture, in place.
+
+    Only those of headline cells hold it as an output of its own, too: notebooks stay small.
 
     Args:
         notebook: executed; cells tagged "headline" hold the figures that answer it.
         draw: figures to PNG files, as `browser.pictures`.
     """
-    outputs = [
-        output
-        for cell in notebook.cells
-        if HEADLINE in cell.metadata.get("tags", [])
-        for output in figures_of(cell)
+    outputs = [output for cell in notebook.cells for output in figures_of(cell)]
+    headlines = [
+        HEADLINE in c.metadata.get("tags", []) for c in notebook.cells for _ in figures_of(c)
     ]
     drawn = [go.Figure(output.data[display.PLOTLY_TYPE]) for output in outputs]
-    for output, figure, picture in zip(outputs, drawn, draw(drawn), strict=True):
+    for output, leads, figure, picture in zip(outputs, headlines, drawn, draw(drawn), strict=True):
         (name,) = re.findall(r'id="(figure-\d+)-', output.data["text/html"])[:1]
-        output.data = nbformat.from_dict(display.bundle(figure, name, picture=picture))
+        formats = display.bundle(figure, name, picture=picture)
+        if not leads:
+            del formats["image/png"]
+        output.data = nbformat.from_dict(formats)
 
 
 def code_checksum(notebook: nbformat.NotebookNode) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbconvert
 import nbformat
+import numpy as np
 import plotly.graph_objects as go
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from pygments.formatters import HtmlFormatter
@@ -18,6 +19,7 @@ from cxr.config import PROJECT, Config
 from cxr.errors import InputError
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page, templates
+from cxr.findings import label
 from cxr.publish import notebooks, results
 from cxr.wording import with_interval
 
@@ -41,7 +43,7 @@ _CODE = f"""\
 def write(config: Config) -> Path:
     """Write the site into `<presentation>/site/`, and return its index page.
 
-    The pages are the executed notebooks, the model cards and checklists, the data card, the
+    The pages are the executed notebooks, the galleries of films, cards, checklists, the
     project's documents, and the slides if `<presentation>/deck.html` is there. Links are
     relative and plotly.js lies beside them, once, so that the folder can be moved, zipped, or
     opened from a disk.
@@ -61,6 +63,10 @@ def write(config: Config) -> Path:
         with artifacts.atomic(folder / "deck.html") as temporary:
             shutil.copyfile(deck, temporary)
         cards["Slides"] = "deck.html"
+    galleries = sorted((config.presentation / "figures").glob("gallery_*.html"))
+    for path in galleries:
+        with artifacts.atomic(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
     # Cards of models can be many, so only the first page lists those.
     links |= {
         words: link for words, link in cards.items() if link in ("data_card.html", "deck.html")
@@ -76,7 +82,8 @@ def write(config: Config) -> Path:
     for name, path in texts.items():
         body = _markdown(path.read_text(encoding="utf-8"))
         _save(folder, f"{name}.html", _words(name), body, links)
-    return _save(folder, "index.html", TITLE, _index(config, executed, cards, library), links)
+    index = _index(config, executed, cards, [path.stem for path in galleries], library)
+    return _save(folder, "index.html", TITLE, index, links)
 
 
 def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
@@ -92,11 +99,6 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
                     go.Figure(data[PLOTLY_TYPE]), f"figure-{number}", library=library
                 )
                 output.data = nbformat.from_dict({"text/html": drawing})
-            elif "text/markdown" in data:
-                # A page has one title: a card that is shown below a heading goes two down.
-                data["text/markdown"] = re.sub(
-                    "^#", "###", data["text/markdown"], flags=re.MULTILINE
-                )
             elif "<table" in data.get("text/html", ""):
                 data["text/html"] = _scrolling(data["text/html"])
     exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
@@ -109,7 +111,10 @@ def _document(name: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Lead links to a notebook or a document to its page; other files are only named."""
+    """Lead links to a notebook or a document to its page, to other files to the repository.
+
+    Until the repository has an address, what would lead there is words without a link.
+    """
 
     def lead(found: re.Match) -> str:
         target, _, part = found[1].partition("#")
@@ -119,28 +124,33 @@ def _linked(text: str) -> str:
         elif target and (PROJECT / "docs" / name).is_file():
             address = _document(name)
         elif target and (PROJECT / name).exists():
-            return f'title="{name}, in the project"'
+            repository = notebooks.repository()
+            if repository is None:
+                return found[2]
+            address = f"{repository}/blob/main/{name}"
         else:
             return found[0]
-        return f'href="{address}{"#" + part if part else ""}"'
+        return f'<a href="{address}{"#" + part if part else ""}">{found[2]}</a>'
 
-    return re.sub(r'href="([^":]*)"', lead, text)
+    return re.sub(r'<a href="([^":]*)">(.*?)</a>', lead, text, flags=re.DOTALL)
 
 
 def _index(
     config: Config,
     executed: Mapping[str, nbformat.NotebookNode],
     cards: Mapping[str, str],
+    galleries: list[str],
     library: str,
 ) -> str:
     """The first page: what was found, and where everything else is."""
-    means, drawing = {}, ""
+    means, drawing, threshold = {}, "", ""
     with contextlib.suppress(InputError):  # nothing was evaluated yet
         found = results.of_folder(config.presentation / "tables")
         means = {words: found.mean(run) for run, words in found.named().items()}
         title = "AUROC by finding, with 95 % intervals"
         ranked = figures.ranked(found.tables("auroc"), title=title, axis="AUROC", reference=0.5)
         drawing = figures.fragment(ranked, "results", library=library)
+        threshold = _threshold(found)
     return (
         templates("cxr.publish")
         .get_template("index.html")
@@ -150,12 +160,28 @@ def _index(
             means=means,
             with_interval=with_interval,
             drawing=drawing,
+            threshold=threshold,
+            films={label(n.removeprefix("gallery_")): (f"{n}.html", "") for n in galleries},
             notebooks={
                 f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()
             },
             cards={words: (link, _purpose(link)) for words, link in cards.items()},
         )
     )
+
+
+def _threshold(found: results.Results) -> str:
+    """Sliders that show what a threshold of the best model does to 1,000 people."""
+    best = found.best().name
+    table = found.table("roc", best)
+    if table is None or table.empty:
+        return ""
+    columns = ["false_positive_rate", "sensitivity", "threshold"]
+    # The curve's first point flags nobody, at an infinite threshold.
+    finite = table[np.isfinite(table["threshold"])].round(4)
+    curves = {name: part[columns].to_numpy().tolist() for name, part in finite.groupby("finding")}
+    template = templates("cxr.publish").get_template("threshold.html")
+    return template.render(curves=curves, model=found.named()[best], label=label)
 
 
 def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, str]) -> Path:

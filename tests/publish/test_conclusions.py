@@ -1,0 +1,86 @@
+"""Conclusions follow their tables, in whichever direction these point."""
+
+import pandas as pd
+import pytest
+
+from cxr import config
+from cxr.findings import FINDINGS
+from cxr.publish import conclusions
+
+RESULTS = config.PROJECT / "presentation" / "results" / "images128"
+
+
+def films(*labels, sex="MF"):
+    table = pd.DataFrame({"labels": labels, "sex": [sex[i % len(sex)] for i in range(len(labels))]})
+    table["film"] = [f"0000000{i}_000.png" for i in range(len(labels))]
+    for finding in FINDINGS:
+        table[finding] = [int(finding in text.split("|")) for text in labels]
+    return table
+
+
+def test_the_share_of_films_with_one_finding_is_counted_among_those_that_show_any():
+    said = conclusions.alone_or_not(films("Mass", "No Finding", "Edema|Mass", "Nodule"))
+    assert "Of the 3 films with a finding, 66.7 % show exactly one" in said
+    assert "Edema with Mass (1)" in said
+
+
+def test_women_and_men_are_compared_only_where_both_show_every_finding():
+    assert "too few" in conclusions.women_and_men(films("Mass", "Edema"))
+    every = "|".join(FINDINGS)
+    said = conclusions.women_and_men(films(every, every, "Mass", "No Finding"))
+    # Mass is on both films of men, and on one of the two films of women.
+    assert "is highest for Mass 2.00" in said
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ([0.0, 0.0], "Nothing is lost"),
+        ([42.3, 5.4], "Between 5.4 % (Infiltration) and 42.3 % (Hernia)"),
+    ],
+)
+def test_what_rare_combinations_cost_is_read_off_the_table(lost, said):
+    cost = pd.DataFrame({"lost (%)": lost}, index=["Hernia", "Infiltration"])
+    assert conclusions.rare_company(cost).startswith(said)
+
+
+@pytest.mark.parametrize(("after", "went"), [(0.3, "fell"), (0.5, "rose"), (0.4, "stayed")])
+def test_recalibration_is_told_whichever_way_it_went(after, went):
+    table = pd.DataFrame(
+        {
+            "finding": "Mean",
+            "scores": ["as predicted", "recalibrated"],
+            "brier": 0.1,
+            "distance": [0.4, after],
+        }
+    )
+    assert f"|slope - 1| {went}" in conclusions.recalibrated({"small": table})
+
+
+def test_a_model_that_was_not_recalibrated_is_said_to_be_so():
+    table = pd.DataFrame({"finding": ["Mean"], "scores": ["as predicted"]})
+    assert conclusions.recalibrated({"small": table}) == "- `small` was not recalibrated."
+
+
+def test_the_answer_on_real_films_claims_no_finding_whose_interval_reaches_chance():
+    run = "residual-patient"
+    tables = [pd.read_csv(RESULTS / f"{kind}_{run}.csv") for kind in ("auroc", "controls")]
+    said = conclusions.answer(tables[0], run, tables[1], phantoms=False)
+    surely, _, not_shown = said.partition("; for ")
+    assert "Hernia" in not_shown and "Edema" in not_shown and "Effusion" in surely
+    assert "cannot be used to diagnose" in said
+
+
+def test_without_any_estimate_the_answer_says_that_there_is_none():
+    table = pd.DataFrame({"finding": [*FINDINGS, "Mean"], "auroc": None, "low": None})
+    assert "Too few patients" in conclusions.answer(table, "small", pd.DataFrame(), phantoms=True)
+    assert "Too few" in conclusions.widths(table.assign(high=None))
+
+
+def test_only_adjudicated_films_without_a_mined_label_tell_what_the_mining_misses():
+    records = films("No Finding", "No Finding", "Mass")
+    agreed = pd.DataFrame({"film": records["film"], "fracture": [True, False, True]})
+    assert "Of 2 adjudicated films mined as No Finding, 50.0 %" in conclusions.silent_disease(
+        records, agreed
+    )
+    assert "cannot be told" in conclusions.silent_disease(records, None)
