@@ -1,4 +1,5 @@
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -105,3 +106,28 @@ def test_reducing_refuses_what_is_no_film():
         png.reduce(film_png(1)[:500], 16)
     with pytest.raises(ValueError, match="mode I;16, not 8-bit"):
         png.reduce(encoded(np.zeros((8, 8), np.uint16)), 4)
+
+
+def rewritten(content, *, rows):
+    """A PNG whose data end after some rows; every chunk passes its checksum."""
+    place = content.index(b"IDAT")
+    (length,) = struct.unpack_from(">I", content, place - 4)
+    plain = zlib.decompress(content[place + 4 : place + 4 + length])
+    width = struct.unpack_from(">I", content, 16)[0]
+    data = b"IDAT" + zlib.compress(plain[: rows * (width + 1)])
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    return content[: place - 4] + chunk + content[place + 8 + length :]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40, 63])
+def test_missing_rows_are_noticed_though_every_checksum_holds(rows):
+    whole = film_png(1)
+    assert png.decode(rewritten(whole, rows=64)).tobytes() == png.decode(whole).tobytes()
+    with pytest.raises(ValueError, match=r"rows|decoded"):
+        png.decode(rewritten(whole, rows=rows))
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_films_of_twelve_and_sixteen_bits_are_read_alike(bits):
+    shown = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    assert (np.asarray(png.grey(Image.fromarray(shown << (bits - 8)))) == shown).all()

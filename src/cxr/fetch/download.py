@@ -148,7 +148,8 @@ class _Stage:
                 for job in concurrent.futures.as_completed(jobs):
                     try:
                         rows[jobs[job].name] = job.result()
-                    except http_transfer.TransferError as error:
+                    except (http_transfer.TransferError, unpack.UnsafeArchive) as error:
+                        # One archive's fault is not the others'.
                         failures[jobs[job].name] = str(error)
             except BaseException:
                 # An interrupt, or a disk that is full: the others end, what arrived is kept.

@@ -67,21 +67,53 @@ def decode(content: bytes) -> PngImagePlugin.PngImageFile:
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(content))
         image.load()
+        # Rows that are missing are read as black ones; counting takes as long as decoding.
+        last = image.crop((0, image.height - 1, image.width, image.height))
+        rows_missing = last.convert("RGB").getbbox() is None and _rows_missing(content)
     except (OSError, SyntaxError, zlib.error, struct.error) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
+    if rows_missing:
+        raise ValueError("its last rows are missing")
     return image
+
+
+def _rows_missing(content: bytes) -> bool:
+    """Whether a whole PNG's data end early; Pillow shows black rows then, without a word."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    # First column and row of each pass and the steps between (PNG specification, 8.2).
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+        passes += [(1, 0, 2, 2), (0, 1, 1, 2)]
+    expected = 0
+    for left, top, right, down in passes:
+        columns, rows = -((left - width) // right), -((top - height) // down)
+        # Each row begins with the number of its filter.
+        expected += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    inflate, view, place, found = zlib.decompressobj(), memoryview(content), len(SIGNATURE), 0
+    while found < expected and place + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", view, place)
+        if bytes(view[place + 4 : place + 8]) == b"IDAT":
+            found += len(inflate.decompress(view[place + 8 : place + 8 + length], expected))
+            while inflate.unconsumed_tail and found < expected:
+                found += len(inflate.decompress(inflate.unconsumed_tail, expected))
+        place += 12 + length
+    return found < expected
 
 
 def grey(image: Image.Image) -> Image.Image:
     """A film of any mode as 8-bit grey.
 
     Some of NIH's films are RGBA with three equal colours, so weighting the colours loses
-    nothing; alpha carries nothing. 16-bit greys keep their upper 8 bits.
+    nothing; alpha carries nothing. 16-bit greys keep their upper 8 bits; where none is above
+    4095, as in a detector's 12 bits, the upper 8 of these.
     """
     if image.mode == "L":
         return image
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        pixels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray((pixels >> (8 if pixels.max() > 4095 else 4)).astype(np.uint8))
     return image.convert("RGBA").convert("RGB").convert("L")
 
 
