@@ -1,13 +1,24 @@
 """Conclusions follow their tables, in whichever direction these point."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
-from cxr import config
+from cxr import __main__, config
 from cxr.findings import FINDINGS
 from cxr.publish import conclusions
 
 RESULTS = config.PROJECT / "presentation" / "results" / "images128"
+
+
+def test_a_run_ends_with_its_result_its_pages_and_the_next_command(tmp_path):
+    tables = tmp_path / "presentation" / "tables"
+    tables.mkdir(parents=True)
+    shutil.copy(RESULTS / "auroc_baseline-patient.csv", tables)
+    said = __main__._headline(config.load_config({}, profile="demo", root=tmp_path))
+    assert "mean AUROC 0.680 (0.649 to 0.712)" in said
+    assert "drawings" in said and str(tmp_path) in said and "make html PROFILE=demo" in said
 
 
 def films(*labels, sex="MF"):

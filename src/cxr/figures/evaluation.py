@@ -319,6 +319,8 @@ def _against(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> go.Fig
     remarks = next(iter(tables.values()))["remark"].iloc[::-1]
     for row in np.flatnonzero(unknown[::-1]):
         _say(figure, row, remarks.iloc[row])
+        # Above the row's marks: the text mining may have an estimate where readers have none.
+        figure.layout.annotations[-1].yshift = 14
     finish_rows(figure, names[::-1], height=60)
     legend_below(figure)
     return figure

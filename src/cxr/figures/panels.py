@@ -155,7 +155,7 @@ def add_intervals(
 def legend_below(figure: go.Figure) -> None:
     """The legend below the plot, one entry a line: names of runs may be long."""
     entries = sum(trace.showlegend is not False for trace in figure.data)
-    below = 60 + 22 * entries
+    below = 70 + 30 * entries
     figure.update_layout(
         height=figure.layout.height + below - 50,
         margin={"b": below},
