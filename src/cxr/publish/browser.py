@@ -32,6 +32,9 @@ _ARGUMENTS = (
 # Pixels across, what GitHub gives a notebook's output; colours, enough for a figure.
 WIDTH, COLOURS = 900, 64
 
+# Bytes above which a picture holds films rather than lines; it is kept smaller, in fewer greys.
+LARGE = 150_000
+
 
 def path() -> str | None:
     """Where a Chromium or Chrome is installed; None where there is none."""
@@ -116,6 +119,9 @@ def _small(png: bytes) -> bytes:
     """The same picture with a palette: a third of the bytes, and no difference to see."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        reduced = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        whole, colours = picture.convert("RGB"), COLOURS
+        if len(png) > LARGE:
+            whole, colours = whole.resize((whole.width * 2 // 3, whole.height * 2 // 3)), 24
+        reduced = whole.quantize(colours, dither=Image.Dither.NONE)
         reduced.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
