@@ -321,7 +321,7 @@ def _ranking(results: Results, best: Run) -> Slide:
 
 
 def _paired(results: Results, best: Run) -> str:
-    """How far the best run is ahead on the same resampled patients, where that was asked."""
+    """How far the best run is ahead on the same patients, where that was asked."""
     path = results.folder / "comparison.csv"
     if not path.exists():
         return ""
