@@ -41,6 +41,7 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
         "min_combination": ("0", 0),
         "split": ("official", "official"),
         "split_lists": (str(tmp_path), tmp_path),
+        "partial_records": ("1", True),
         "rsna": (str(tmp_path), tmp_path),
         "image_size": ("96", 96),
         "models": ("baseline, mobilenet_small", ("baseline", "mobilenet_small")),

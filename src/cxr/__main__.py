@@ -201,6 +201,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     records, _ = nih.read_records(path)
     split = None
     if options.split:
+        if not config.partial_records:
+            splits.refuse_partial(records, options.split)
         split = splits.make_split(
             records,
             options.split,

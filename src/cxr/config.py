@@ -44,6 +44,8 @@ class Config:
     split: str = "patient"
     # Folder with the user's own train/validation/test lists (split "community").
     split_lists: Path | None = None
+    # Let NIH's own splits, "official" and "original", be made of a part of its records.
+    partial_records: bool = False
     # Folder with RSNA's readings of 2018 (see cxr.records.rsna); None does without.
     rsna: Path | None = None
     # Side of the films that the models see, in pixels.

@@ -387,14 +387,23 @@ def test_a_checkpoint_without_its_best_model_is_named_with_its_remedy(drawn, tmp
         train(tmp_path, drawn)
 
 
-def test_weights_that_do_not_fit_leave_nothing_behind(drawn, tmp_path):
+def test_weights_that_do_not_fit_leave_nothing_behind(drawn, tmp_path, monkeypatch):
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"no weights")
     chosen = {"models": ("mobilenet_small",), "epochs": 1}
     with pytest.raises(InputError, match="does not hold weights of mobilenet_small"):
         train(tmp_path, drawn, weights=str(wrong), **chosen)
-    # The corrected setting is not refused.
-    assert train(tmp_path, drawn, weights="none", **chosen)[0]["weights"] == "none"
+    folder = tmp_path / "runs/mobilenet_small-patient"
+    assert not (folder / "config.json").exists()
+
+    # The corrected setting is not refused, and the training begins.
+    def begun(self, *data, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", begun)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, drawn, weights="none", **chosen)
+    assert artifacts.read_json(folder / "config.json")["weights"] == "none"
 
 
 def test_without_validation_films_the_last_epoch_is_kept(drawn, tmp_path):

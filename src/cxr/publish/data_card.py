@@ -17,6 +17,8 @@ years, sizes, and what NIH says of its labels are quoted.
 
 ## What it is
 
+These records describe {which}.
+
 {films:,} frontal chest films of {patients:,} patients, taken at the NIH Clinical Center, USA,
 between 1992 and 2015, as 8-bit PNG files of 1024 × 1024 pixels: scaled from the originals,
 whose windows and aspect ratios are lost. {singles:,} patients have one film; one has {most}.
@@ -107,6 +109,7 @@ def compose(
     clear = records["labels"] == NO_FINDING
     missing = int(records["age"].isna().sum())
     return _TEMPLATE.format(
+        which=nih.identify(records),
         films=len(records),
         patients=len(films_of),
         singles=int((films_of == 1).sum()),

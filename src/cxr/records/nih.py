@@ -138,6 +138,11 @@ def read_records(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return in_order, pd.DataFrame({"rule": list(fired), "films": list(fired.values())})
 
 
+def whole(records: pd.DataFrame) -> bool:
+    """Whether these are the records of all of NIH's films."""
+    return len(records) == FILMS and records["patient_id"].nunique() == PATIENTS
+
+
 def identify(records: pd.DataFrame) -> str:
     """Which of NIH's films these records describe, in words.
 
@@ -145,7 +150,7 @@ def identify(records: pd.DataFrame) -> str:
         "all 112,120 films of NIH", or how many of them; a table that was cut off at a line's
         end is valid in every other way.
     """
-    if len(records) == FILMS and records["patient_id"].nunique() == PATIENTS:
+    if whole(records):
         return f"all {FILMS:,} films of NIH's {PATIENTS:,} patients"
     return (
         f"{len(records):,} of NIH's {FILMS:,} films, {records['patient_id'].nunique():,} of "

@@ -96,12 +96,14 @@ def make_splits(
     seed: int = 42,
     lists: Path | None = None,
     wanted: str = "patient",
+    partial: bool = True,
 ) -> tuple[dict[str, pd.Series], dict[str, str]]:
     """Make every kind of split that the records allow, to compare them.
 
     Args:
         records, min_combination, seed, lists: as for `make_split`.
         wanted: the kind that may not be missing.
+        partial: make NIH's own splits of a part of its records, too.
 
     Returns:
         Kind of split to its split, and kind to the reason why it cannot be made.
@@ -112,6 +114,8 @@ def make_splits(
     made, refused = {}, {}
     for kind in SPLITS:
         try:
+            if not partial:
+                refuse_partial(records, kind)
             made[kind] = make_split(
                 records, kind, min_combination=min_combination, seed=seed, lists=lists
             )
@@ -120,6 +124,23 @@ def make_splits(
                 raise
             refused[kind] = str(error)
     return made, refused
+
+
+def refuse_partial(records: pd.DataFrame, kind: str) -> None:
+    """Refuse to call a part of NIH's records by the name of a split of all of them.
+
+    A table that was cut off at a line's end is valid in every other way, and results on its
+    "official" test films could be compared with nothing.
+
+    Raises:
+        InputError: for "official" and "original", unless the records are whole.
+    """
+    if kind in ("official", "original") and not nih.whole(records):
+        raise InputError(
+            f"the split '{kind}' is one of all of NIH's records, and these are "
+            f"{nih.identify(records)}. Get the whole table, take CXR_SPLIT=patient, or set "
+            "CXR_PARTIAL_RECORDS=1 to divide this part in the same way."
+        )
 
 
 def proportional_sizes(films: int) -> dict[str, int]:
