@@ -536,6 +536,8 @@ def test_settings_need_records_and_leave_out_what_makes_no_difference(tmp_path):
 def test_a_part_of_the_records_is_not_called_by_a_name_of_the_whole(real_records, kind):
     part = real_records[:62_464]
     with pytest.raises(InputError, match=r"62,464 of NIH's 112,120 films.*CXR_PARTIAL_RECORDS=1"):
-        splits.make_splits(part, wanted=kind, partial=False)
+        splits.refuse_partial(part, kind)
+    with pytest.raises(InputError, match="60 of NIH's"):
+        splits.make_splits(people([1] * 60), min_combination=0, wanted=kind, partial=False)
     splits.refuse_partial(part, "patient")
     splits.refuse_partial(real_records, kind)
