@@ -29,6 +29,11 @@ help: ## list the targets
 run: $(READY) ## set up, then run the four notebooks (PROFILE=full is the real thing)
 	$(BIN)/python -m cxr run --profile $(PROFILE)
 
+# The processes share the cores as they are: more threads in each would only wait for one another.
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: lint ## set up, then run the whole test suite
 	$(BIN)/python -m pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
