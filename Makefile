@@ -15,7 +15,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
+.PHONY: help run test lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,6 +39,9 @@ test: lint ## set up, then run the whole test suite
 
 lab: $(READY) ## open JupyterLab on the chosen profile
 	CXR_PROFILE=$(PROFILE) $(BIN)/jupyter lab
+
+serve: $(READY) ## open a page on this machine that films are dropped on
+	$(BIN)/python -m cxr serve --profile $(PROFILE)
 
 soak: $(READY) ## long, seeded campaigns: kills, faults, mutated files
 	$(BIN)/python -m pytest -m soak

@@ -81,6 +81,18 @@ _PREDICT: dict[str, dict] = {
     },
 }
 
+_SERVE: dict[str, dict] = {
+    "--run": _PREDICT["--run"],
+    "--prevalence": _PREDICT["--prevalence"],
+    "--host": {
+        "default": "127.0.0.1",
+        "metavar": "ADDRESS",
+        "help": "where to listen; default: this machine only. With 0.0.0.0 everybody who reaches "
+        "it and knows the address may use the page, unencrypted",
+    },
+    "--port": {"type": int, "metavar": "N", "help": "default: 8765; 0 takes any free one"},
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -110,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "score films with a trained model")
     for flag, options in _PREDICT.items():
         predict.add_argument(flag, **options)
+    serve = command("serve", _serve, "open a page that films are dropped on; nothing is kept")
+    for flag, options in _SERVE.items():
+        serve.add_argument(flag, **options)
     export = command("export", _export, "write a run as one file for predict --run elsewhere")
     export.add_argument("run", metavar="RUN", help="a folder of runs/")
     export.add_argument("--to", type=Path, metavar="FILE", help="default: <RUN>.cxr")
@@ -252,6 +267,31 @@ def _predict(options: argparse.Namespace) -> int:
         json_to=None if options.json is None else Path(options.json),
     )
     return 0 if complete else 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from cxr.modelling import predict
+    from cxr.publish import film_report, serving
+
+    config = load_config(profile=options.profile)
+    shares = film_report.prevalences(options.prevalence)
+    model, why = predict.load(options.run, config.runs, shares)
+    port = serving.PORT if options.port is None else options.port
+    server = serving.Server(model, why, host=options.host, port=port)
+    print(f"Scored by {model.name} ({why}).\n{predict.WARNING}", flush=True)
+    if not server.local:
+        print(
+            f"Listening at {options.host}: whoever reaches this machine and knows the address may "
+            "use the page, and films travel unencrypted.",
+            flush=True,
+        )
+    print(f"Open {server.address}\nCtrl-C ends it.", flush=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("Ended.")
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

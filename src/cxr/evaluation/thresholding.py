@@ -88,6 +88,22 @@ def apply(judged: Judged, thresholds: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def rates(row: Mapping, reached: bool) -> tuple[float, float]:
+    """The shares of films with a finding, and without it, on a film's side of the threshold.
+
+    Args:
+        row: of `apply`.
+        reached: whether the film's score is at or above the threshold.
+
+    Returns:
+        Two shares, 0 to 1; NaN where the row has none.
+    """
+    sensitivity, specificity = row.get("sensitivity", np.nan), row.get("specificity", np.nan)
+    if reached:
+        return sensitivity, 1 - specificity
+    return 1 - sensitivity, specificity
+
+
 def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> str:
     """What it means that a film reaches a threshold, or does not.
 
@@ -97,20 +113,16 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
         prevalence: the share of films that have the finding where the film comes from; by
             default the share among the films that the rates were measured on.
     """
-    sensitivity, specificity = row.get("sensitivity", np.nan), row.get("specificity", np.nan)
-    if pd.isna(sensitivity) or pd.isna(specificity):
+    share, false = rates(row, reached)
+    if pd.isna(share) or pd.isna(false):
         return ""
     among = ""
     if prevalence is None:
         positive = row["true_positives"] + row["false_negatives"]
         prevalence = positive / sum(row[count] for count in _COUNTS)
         among = ", as among the test films"
-    if reached:
-        share, false = sensitivity, 1 - specificity
-        opening = f"above the threshold, which caught {100 * share:.0f} %"
-    else:
-        share, false = 1 - sensitivity, specificity
-        opening = f"below the threshold, which missed {100 * share:.0f} %"
+    side = "above the threshold, which caught" if reached else "below the threshold, which missed"
+    opening = f"{side} {100 * share:.0f} %"
     with_it = share * prevalence
     such = with_it + false * (1 - prevalence)
     counted = f"{100 * with_it / such:.0f}" if such else "none"

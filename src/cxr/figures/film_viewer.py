@@ -6,6 +6,7 @@ a phone, and without scripts it still shows picture, bars and words.
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,11 @@ _QUALITY = 92
 _MARKS = (0.01, 0.1, 0.3, 0.6, 1.0)
 
 _TEMPLATES = templates("cxr.figures")
+
+
+def script() -> str:
+    """The viewers' script, which is part of `head`, as it stands between its tags."""
+    return re.findall("<script>(.*?)</script>", head(), re.DOTALL)[0]
 
 
 def head() -> str:
@@ -47,7 +53,7 @@ def viewer(
         reasons: sentences, as plain text.
         film: the picture, uint8 (rows, columns), and float (14, rows, columns), 0 to 1: a
             heatmap for each row of `findings`, if there are any.
-        findings: finding, probability, threshold, reached and meaning.
+        findings: finding, probability, threshold, reached, meaning, with_it and without_it.
     """
     rows = []
     if findings is not None:
@@ -66,6 +72,7 @@ def viewer(
         shape=(0, 0) if film is None else film[0].shape,
         rows=rows,
         heats=any(row["heat"] for row in rows),
+        prevalence=any(row["meaning"] for row in rows),
         marks=_MARKS,
         place=lambda share: f"{100 * np.sqrt(share):.2f}%",
         label=label,

@@ -2,7 +2,8 @@
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,9 @@ class Answer:
         reasons: why it was refused, or what to beware of; sentences.
         findings: finding, probability (recalibrated where notebook 300 has done so), low and
             high (its 95 % interval: how well its scale is known), threshold (Youden's, on the
-            same scale; NaN without one), reached (True, False, or why there is no threshold)
-            and meaning; None where refused.
+            same scale; NaN without one), reached (True, False, or why there is no threshold),
+            meaning, and the shares of test films with_it and without_it on this side of the
+            threshold, which the meaning rests on; None where refused.
         picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
             no pictures were asked for.
         heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
@@ -104,6 +106,7 @@ class Model:
     Attributes:
         name, phantoms, size: of the run; `size` is the side of the films that it sees.
         notes: what a reader must know of every answer, sentences.
+        card: its model card, as Markdown; "" without one.
 
     Raises:
         InputError: if the run cannot be used.
@@ -126,6 +129,7 @@ class Model:
             )
         if self._abstention is None:
             self.notes.append("This run cannot tell films that are unlike those that it knows.")
+        self.card = _card(Path(folder), self.name)
         self._recalibration = None
         if (Path(folder) / "calibration.json").exists():
             self._recalibration = calibration.load(Path(folder))
@@ -136,18 +140,20 @@ class Model:
             self.notes.append("Probabilities are not recalibrated: run 300-evaluation first.")
         self._cuts = np.full(len(FINDINGS), np.nan)
         self._words = [("", "")] * len(FINDINGS)
+        self._rates = np.full((len(FINDINGS), 2, 2), np.nan)
         path = Path(folder) / "thresholds.csv"
         if path.exists():
             cuts = _thresholds(path)
             self._cuts = cuts["threshold"].to_numpy(dtype=float)
             shares = prevalence or {}
             # Below and above: what is said depends on nothing else.
+            rows = cuts.to_dict(orient="records")
             self._words = [
                 (thresholding.in_words(row, False, share), thresholding.in_words(row, True, share))
-                for row, share in zip(
-                    cuts.to_dict(orient="records"), map(shares.get, FINDINGS), strict=True
-                )
+                for row, share in zip(rows, map(shares.get, FINDINGS), strict=True)
             ]
+            sides = [[thresholding.rates(row, side) for side in (False, True)] for row in rows]
+            self._rates = np.array(sides, dtype=float)
             self.notes.append(
                 "Thresholds (Youden, from validation films) are for these probabilities."
             )
@@ -165,7 +171,10 @@ class Model:
             def sent(number: int) -> list[concurrent.futures.Future]:
                 shown = [number * BATCH + place < pictures for place in range(BATCH)]
                 group = groups[number] if number < len(groups) else []
-                return [pool.submit(self._see, *pair) for pair in zip(group, shown, strict=False)]
+                return [
+                    pool.submit(self._see, str(file), functools.partial(reading.read, file), seen)
+                    for file, seen in zip(group, shown, strict=False)
+                ]
 
             coming = sent(0)
             for number in range(len(groups)):
@@ -173,10 +182,20 @@ class Model:
                 coming = sent(number + 1)
                 yield from self._answered(seen)
 
-    def _see(self, file: Path, shown: bool) -> _Seen:
+    def answer(self, name: str, content: bytes) -> Answer:
+        """Answer for one film that is in memory, with its picture and heatmaps.
+
+        Args:
+            name: what the film is called.
+            content: of its file. One that cannot be read is answered with the reason.
+        """
+        seen = self._see(name, functools.partial(reading.decode, content), True)
+        return next(self._answered([seen]))
+
+    def _see(self, file: str, read: Callable[[], reading.Film], shown: bool) -> _Seen:
         """Read a film; what is left of it is small."""
         try:
-            film = reading.read(file)
+            film = read()
             if self.phantoms and not film.phantom:
                 raise InputError(
                     "this model learned synthetic drawings and knows nothing of real films; "
@@ -186,13 +205,13 @@ class Model:
                 raise InputError("it is a synthetic drawing; this model learned real films.")
             square = film.square(self.size)
         except InputError as error:
-            return _Seen(str(file), (_sentence(str(error)),))
+            return _Seen(file, (_sentence(str(error)),))
         picture = None
         if shown:
             image = Image.fromarray(film.pixels)
             image.thumbnail((SHOWN, SHOWN), Image.Resampling.BOX)
             picture = np.asarray(image)
-        return _Seen(str(file), film.notes, square, picture)
+        return _Seen(file, film.notes, square, picture)
 
     def _answered(self, seen: list[_Seen]) -> Iterator[Answer]:
         """Verdicts first; what is refused gets no scores."""
@@ -239,6 +258,7 @@ class Model:
         """
         probabilities, low, high = scores
         reached = probabilities >= self._cuts
+        sides = self._rates[np.arange(len(FINDINGS)), reached.astype(int)]
         meanings = []
         for place, cut in enumerate(self._cuts):
             meaning = self._words[place][int(reached[place])]
@@ -257,6 +277,8 @@ class Model:
                 "threshold": self._cuts,
                 "reached": np.where(np.isnan(self._cuts), "no threshold", reached.astype(object)),
                 "meaning": meanings,
+                "with_it": sides[:, 0],
+                "without_it": sides[:, 1],
             }
         )
 
@@ -269,6 +291,15 @@ def _thresholds(path: Path) -> pd.DataFrame:
         return shown.reindex(FINDINGS).astype({"threshold": float})
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} does not hold thresholds ({error}); run 300 again.") from None
+
+
+def _card(folder: Path, name: str) -> str:
+    """The model card that an exported run brings along, or that notebook 300 wrote."""
+    written = folder.parent.parent / "presentation" / f"model_card_{name}.md"
+    for path in (folder / "model_card.md", written):
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def load(

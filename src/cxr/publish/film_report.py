@@ -16,6 +16,7 @@ from cxr.figures.page import page, templates
 from cxr.films.abstention import REFUSED
 from cxr.findings import FINDINGS, label
 from cxr.modelling.predict import Answer, Model
+from cxr.publish import markdown
 
 # Films with pictures on one page: 0.3 MB each. Further ones stand in its table.
 PICTURES = 50
@@ -25,10 +26,16 @@ TITLE = "Chest films, read by a model"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-    """The answers for some films; a notebook shows it as the page that `write` makes."""
+    """The answers for some films; a notebook shows it as the page that `write` makes.
+
+    Attributes:
+        model, answers: who answered what.
+        first: number of the first film, for pages that are put together of several reports.
+    """
 
     model: Model
     answers: tuple[Answer, ...]
+    first: int = 1
 
     @property
     def table(self) -> pd.DataFrame:
@@ -46,8 +53,7 @@ class Report:
                 None if answer.picture is None else (answer.picture, answer.heatmaps),
                 answer.findings,
             )
-            for number, answer in enumerate(self.answers, start=1)
-            if number <= PICTURES
+            for number, answer in enumerate(self.answers[:PICTURES], start=self.first)
         ]
         body = (
             templates("cxr.publish")
@@ -57,6 +63,8 @@ class Report:
                 answers=[(_name(answer), answer, _flagged(answer)) for answer in self.answers],
                 sections=sections,
                 model=self.model,
+                first=self.first,
+                card=markdown.untrusted(self.model.card, level=2),
             )
         )
         return page(TITLE, body, head=film_viewer.head())
@@ -108,7 +116,9 @@ def text(answer: Answer) -> str:
     lines = [f"{answer.file}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
     if answer.findings is not None:
         table = answer.findings.sort_values("probability", ascending=False)
-        lines.append(table.drop(columns="meaning").round(3).to_string(index=False))
+        lines.append(
+            table.drop(columns=["meaning", "with_it", "without_it"]).round(3).to_string(index=False)
+        )
         lines += [
             f"{label(line.finding)}: {line.meaning}."
             for line in table.itertuples()

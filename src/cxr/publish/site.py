@@ -11,7 +11,6 @@ import nbconvert
 import nbformat
 import numpy as np
 import plotly.graph_objects as go
-from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from pygments.formatters import HtmlFormatter
 
 from cxr import artifacts, figures
@@ -20,7 +19,7 @@ from cxr.errors import InputError
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page, templates
 from cxr.findings import label
-from cxr.publish import notebooks, results
+from cxr.publish import markdown, notebooks, results
 from cxr.wording import with_interval
 
 TITLE = "Detection of 14 pathologies in chest X-rays"
@@ -100,9 +99,9 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
                 )
                 output.data = nbformat.from_dict({"text/html": drawing})
             elif "<table" in data.get("text/html", ""):
-                data["text/html"] = _scrolling(data["text/html"])
+                data["text/html"] = markdown.scrolling(data["text/html"])
     exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    return _linked(_wide_tables(exporter.from_notebook_node(notebook)[0]))
+    return _linked(markdown.wide_tables(exporter.from_notebook_node(notebook)[0]))
 
 
 def _document(name: str) -> str:
@@ -191,18 +190,7 @@ def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, st
 
 
 def _markdown(text: str) -> str:
-    content = re.sub('<a class="anchor-link".*?</a>', "", markdown2html_mistune(text))
-    return _linked(_wide_tables(content))
-
-
-def _wide_tables(text: str) -> str:
-    """Let the tables of Markdown scroll by themselves; those of outputs do already."""
-    return re.sub(r"<table>.*?</table>", lambda found: _scrolling(found[0]), text, flags=re.DOTALL)
-
-
-def _scrolling(table: str) -> str:
-    """A table on a narrow screen scrolls, also by keyboard, instead of widening the page."""
-    return f'<div class="wide" role="region" aria-label="Table" tabindex="0">{table}</div>'
+    return _linked(markdown.trusted(text))
 
 
 def _address(stage: str) -> str:
