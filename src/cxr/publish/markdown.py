@@ -20,6 +20,7 @@ def untrusted(text: str, *, level: int) -> str:
     content = _rendered(text, escape=True)
     # What is fetched from elsewhere would tell its server who reads here.
     content = re.sub(r"<img\b[^>]*>", "", content)
+    content = re.sub(r'<a href="(?!https?://|#)[^"]*"', "<a", content)
     return re.sub(
         r"(</?h)([1-6])\b", lambda found: f"{found[1]}{min(int(found[2]) + level, 6)}", content
     )

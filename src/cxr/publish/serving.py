@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import http.server
 import ipaddress
+import re
 import secrets
 import socket
 import sys
@@ -24,7 +25,6 @@ import traceback
 import urllib.parse
 from collections.abc import Iterator
 from http import HTTPStatus
-from pathlib import PureWindowsPath
 
 from cxr import phantoms
 from cxr.errors import InputError
@@ -338,7 +338,7 @@ def _busy() -> _Refusal:
 def _name(told: str) -> str:
     """A file's name as it is shown: its last part, without what cannot be printed."""
     printed = "".join(one for one in told if one.isprintable())
-    return PureWindowsPath(printed).name[:_LONGEST_NAME] or "film"
+    return re.split(r"[/\\]", printed)[-1][:_LONGEST_NAME] or "film"
 
 
 def _ours(host: str, listening: str) -> bool:

@@ -2,6 +2,7 @@ addEventListener("DOMContentLoaded", () => {
   const token = new URLSearchParams(location.search).get("token");
   const answers = document.getElementById("answers"), status = document.getElementById("status");
   const chooser = document.getElementById("films"), drop = document.getElementById("drop");
+  const card = document.getElementById("card");
   const largest = Number(answers.dataset.largest), waiting = [];
   let number = 0, working = false;
 
@@ -26,6 +27,11 @@ addEventListener("DOMContentLoaded", () => {
     const actions = document.createElement("div");
     actions.className = "film-actions";
     if (report) actions.append(button("Download report", () => download(name, report)));
+    actions.append(button("Model card", () => {
+      card.open = true;
+      card.scrollIntoView();
+      card.firstElementChild.focus();
+    }));
     actions.append(button("Remove", () => {
       section.remove();
       chooser.focus();
