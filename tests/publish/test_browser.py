@@ -19,6 +19,7 @@ import pytest
 
 from cxr import config, figures
 from cxr.errors import InputError
+from cxr.figures import film_viewer
 from cxr.figures.display import PLOTLY_TYPE, PLOTLY_URL
 from cxr.figures.page import NOTICE, page
 from cxr.publish import browser, notebooks, site
@@ -242,6 +243,14 @@ def published(tmp_path_factory):
             f"# Model card: {model}\n\n{NOTICE}\n\n| finding | AUROC |\n|---|---|\n| Mass | 0.7 |"
         )
         (root / f"presentation/model_card_{model}-patient.md").write_text(card)
+    (root / "presentation/figures").mkdir()
+    said = pd.DataFrame(
+        {"finding": ["Mass"], "probability": 0.3, "threshold": 0.2, "reached": True}
+    )
+    said = said.assign(meaning="", with_it=0.8, without_it=0.2)
+    viewer = film_viewer.viewer("film-1", "1.png", "scored", findings=said)
+    whole = page("Films", f"<h1>Films</h1>{viewer}", head=film_viewer.head())
+    (root / "presentation/figures/films.html").write_text(whole)
     (root / "presentation/data_card.md").write_text("# Data card\n\n112,120 films.")
     chosen = config.load_config({}, profile="demo", root=root)
     return chosen, site.write(chosen).parent
@@ -283,7 +292,7 @@ def test_every_page_of_the_site_is_reached_and_says_what_it_is_not(published, re
     pages = {path.name for path in folder.glob("*.html")}
     assert addresses | {"index.html"} == pages
     documents = list((config.PROJECT / "docs").glob("*.md"))
-    assert len(pages) == 1 + len(COMMITTED) + len(documents) + 3
+    assert len(pages) == 1 + len(COMMITTED) + len(documents) + 4
     for name in sorted(pages):
         reader.tab.goto((folder / name).as_uri())
         assert NOTICE in reader.tab.locator("footer").inner_text()
@@ -297,6 +306,15 @@ def test_every_page_of_the_site_is_reached_and_says_what_it_is_not(published, re
             "(all) => all.map((heading) => Number(heading.tagName[1]))"
         )
         assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_the_site_shows_what_is_said_of_single_films(published, read):
+    _, folder = published
+    reader = read(offline=True)
+    reader.tab.goto((folder / "index.html").as_uri())
+    reader.tab.get_by_role("link", name="Single films, in full").click()
+    assert reader.tab.locator(".film-row.flagged").inner_text().startswith("Mass")
+    assert reader.errors == [] and reader.asked == []
 
 
 def test_the_keyboard_skips_the_navigation(published, read):

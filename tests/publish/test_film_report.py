@@ -134,6 +134,20 @@ def test_a_notebook_shows_the_page(root, monkeypatch):
     assert report._repr_html_().startswith("<iframe") and "srcdoc" in report._repr_html_()
 
 
+def test_an_excerpt_for_a_notebook_is_small_and_says_the_same(root):
+    model = predict.Model(root / "runs" / "small-patient")
+    model.card = "# A card\n\nmany words"
+    files = sorted((root / "films").glob("*.png"))
+    whole = film_report.Report(model, tuple(model.answers(files, pictures=2)))
+    small = whole.excerpt(1)
+    assert "A card" in whole.html() and "A card" not in small.html()
+    assert [answer.picture.shape for answer in small.answers] == [(128, 128)]
+    pd.testing.assert_frame_equal(small.answers[0].findings, whole.answers[0].findings)
+    # Four notebooks together stay below 3.5 MB; this one output takes a hundredth.
+    assert len(small._repr_html_()) < 40_000
+    assert repr(small) == "Report on 1 film(s) by small-patient"
+
+
 def test_further_films_stand_in_the_table_without_a_picture(root, monkeypatch):
     monkeypatch.setattr(film_report, "PICTURES", 1)
     model = predict.Model(root / "runs" / "small-patient")

@@ -88,8 +88,10 @@ def percent(share: float) -> str:
 
 def _heat(heatmap: np.ndarray) -> str:
     """A heatmap as a small picture, the colder the clearer; the browser enlarges it."""
-    warm = np.rint(255 * np.clip(heatmap, 0, 1)).astype(np.uint8)
-    return _address(Image.fromarray(np.dstack([_INFERNO[warm], warm])), "PNG")
+    level = np.rint((_LEVELS - 1) * np.clip(heatmap, 0, 1)).astype(np.uint8)
+    image = Image.fromarray(level)
+    image.putpalette(_INFERNO.tobytes())
+    return _address(image, "PNG", transparency=_CLEAR, optimize=True)
 
 
 def _address(image: Image.Image, kind: str, **options) -> str:
@@ -98,10 +100,16 @@ def _address(image: Image.Image, kind: str, **options) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-# Plotly's Inferno as 256 colours, uint8 (256, 3).
+# Levels of a heatmap: the browser's enlarging smooths them, and a palette is half the bytes.
+_LEVELS = 32
+
+# Plotly's Inferno as so many colours, uint8 (32, 3), and how opaque each is.
 _INFERNO = np.rint(
     [
         plotly.colors.unlabel_rgb(colour)
-        for colour in plotly.colors.sample_colorscale("Inferno", np.linspace(0, 1, 256).tolist())
+        for colour in plotly.colors.sample_colorscale(
+            "Inferno", np.linspace(0, 1, _LEVELS).tolist()
+        )
     ]
 ).astype(np.uint8)
+_CLEAR = bytes(round(255 * level / (_LEVELS - 1)) for level in range(_LEVELS))

@@ -4,8 +4,8 @@ The server holds a model and no film. A film's bytes come with one request, the 
 request is its whole report, and both are gone when it is sent; what a visitor sees lives in
 that visitor's browser only. Every request needs a token that is drawn anew at each start.
 
-Python's own server carries it: Panel would add eleven packages and a connection that stays
-open, and its upload reaches this process before anything can refuse its size.
+Python's own server carries it, so that a size is refused before a byte is read; Panel would
+add eleven packages and a connection that stays open, around a viewer that is there already.
 """
 
 import base64

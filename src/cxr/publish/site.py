@@ -42,10 +42,10 @@ _CODE = f"""\
 def write(config: Config) -> Path:
     """Write the site into `<presentation>/site/`, and return its index page.
 
-    The pages are the executed notebooks, the galleries of films, cards, checklists, the
-    project's documents, and the slides if `<presentation>/deck.html` is there. Links are
-    relative and plotly.js lies beside them, once, so that the folder can be moved, zipped, or
-    opened from a disk.
+    The pages are the executed notebooks, the galleries of films, films in full, cards,
+    checklists, the project's documents, and the slides if `<presentation>/deck.html` is there.
+    Links are relative and plotly.js lies beside them, once, so that the folder can be moved,
+    zipped, or opened from a disk.
 
     Raises:
         InputError: if a notebook was not executed yet.
@@ -62,7 +62,8 @@ def write(config: Config) -> Path:
         with artifacts.atomic(folder / "deck.html") as temporary:
             shutil.copyfile(deck, temporary)
         cards["Slides"] = "deck.html"
-    galleries = sorted((config.presentation / "figures").glob("gallery_*.html"))
+    figure_pages = config.presentation / "figures"
+    galleries = sorted((*figure_pages.glob("gallery_*.html"), *figure_pages.glob("films.html")))
     for path in galleries:
         with artifacts.atomic(folder / path.name) as temporary:
             shutil.copyfile(path, temporary)
@@ -160,13 +161,18 @@ def _index(
             with_interval=with_interval,
             drawing=drawing,
             threshold=threshold,
-            films={label(n.removeprefix("gallery_")): (f"{n}.html", "") for n in galleries},
+            films={_film_page(name): (f"{name}.html", "") for name in galleries},
             notebooks={
                 f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()
             },
             cards={words: (link, _purpose(link)) for words, link in cards.items()},
         )
     )
+
+
+def _film_page(name: str) -> str:
+    """A page of films in words: a finding's gallery, or what is said of single films."""
+    return "Single films, in full" if name == "films" else label(name.removeprefix("gallery_"))
 
 
 def _threshold(found: results.Results) -> str:
