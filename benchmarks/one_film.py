@@ -35,7 +35,6 @@ def main() -> int:
     print(f"one film, cold            {time.monotonic() - began:8.1f} s, interpreter included")
 
     from cxr.modelling import predict
-    from cxr.modelling.tensors import tf
 
     model = predict.Model(run)
     list(model.answers(films[:1]))
@@ -49,11 +48,11 @@ def main() -> int:
     count = sum(1 for _ in model.answers(films))
     ours = count / (time.monotonic() - began)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    batch = tf.constant(np.zeros((predict.BATCH, model.size, model.size, 1), np.uint8))
+    batch = np.zeros((predict.BATCH, model.size, model.size, 1), np.uint8)
     model._forward(batch)
     began = time.monotonic()
     for _ in range(30):
-        model._forward(batch).numpy()
+        model._forward(batch)
     alone = 30 * predict.BATCH / (time.monotonic() - began)
     print(f"a folder of {count:,}         {ours:8.0f} films/s")
     print(f"the network alone         {alone:8.0f} films/s, ratio {ours / alone:.2f}")
