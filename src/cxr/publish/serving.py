@@ -87,6 +87,8 @@ class Server(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # Visitors who come at the same moment wait for their turn; five would be the default.
+    request_queue_size = 2 * MOST_CONNECTIONS
 
     def __init__(self, model: Model, why: str = "", *, host: str = "127.0.0.1", port: int = PORT):
         self.model, self.host, self.token = model, host, secrets.token_urlsafe(32)

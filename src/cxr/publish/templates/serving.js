@@ -76,7 +76,7 @@ addEventListener("DOMContentLoaded", () => {
         await ask(file);
       } catch (error) {
         refused(file.name, error.name === "TypeError"
-          ? "The server did not answer; is it still running?" : "The file cannot be read.");
+          ? "The server did not answer: it is busy, or no longer running." : "The file cannot be read.");
       }
       status.textContent = `Read: ${done} of ${done + waiting.length}. The newest stands first.`;
     }
@@ -113,7 +113,7 @@ addEventListener("DOMContentLoaded", () => {
       if (!answer.ok) throw new Error(await answer.text());
       add([new File([await answer.blob()], `${event.target.textContent} (drawing).png`)]);
     } catch {
-      status.textContent = "The server did not answer; is it still running?";
+      status.textContent = "The server did not answer: it is busy, or no longer running.";
     }
   });
 });
