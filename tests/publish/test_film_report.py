@@ -143,8 +143,8 @@ def test_an_excerpt_for_a_notebook_is_small_and_says_the_same(root):
     assert "A card" in whole.html() and "A card" not in small.html()
     assert [answer.picture.shape for answer in small.answers] == [(128, 128)]
     pd.testing.assert_frame_equal(small.answers[0].findings, whole.answers[0].findings)
-    # Four notebooks together stay below 3.5 MB; this one output takes a hundredth.
-    assert len(small._repr_html_()) < 40_000
+    # Notebooks stay small: a phantom takes 36 kB, this noise a little more.
+    assert len(small._repr_html_()) < 45_000
     assert repr(small) == "Report on 1 film(s) by small-patient"
 
 
