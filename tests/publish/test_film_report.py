@@ -138,9 +138,11 @@ def test_an_excerpt_for_a_notebook_is_small_and_says_the_same(root):
     model = predict.Model(root / "runs" / "small-patient")
     model.card = "# A card\n\nmany words"
     files = sorted((root / "films").glob("*.png"))
-    whole = film_report.Report(model, tuple(model.answers(files, pictures=2)))
+    answers = tuple(model.answers(files, pictures=2))
+    whole = film_report.Report(model, answers, titles=("hit of Mass", "miss"))
     small = whole.excerpt(1)
     assert "A card" in whole.html() and "A card" not in small.html()
+    assert ">hit of Mass</h2>" in small.html() and ">miss</h2>" in whole.html()
     assert [answer.picture.shape for answer in small.answers] == [(128, 128)]
     pd.testing.assert_frame_equal(small.answers[0].findings, whole.answers[0].findings)
     # Notebooks stay small: a phantom takes 36 kB, this noise a little more.

@@ -33,12 +33,14 @@ class Report:
         model, answers: who answered what.
         first: number of the first film, for pages that are put together of several reports.
         with_card: whether the page holds the model card.
+        titles: what the films are called, one each; by default their files' names.
     """
 
     model: Model
     answers: tuple[Answer, ...]
     first: int = 1
     with_card: bool = True
+    titles: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Report on {len(self.answers)} film(s) by {self.model.name}"
@@ -57,7 +59,8 @@ class Report:
                 image.thumbnail((side, side), Image.Resampling.BOX)
                 answer = dataclasses.replace(answer, picture=np.asarray(image))
             small.append(answer)
-        return dataclasses.replace(self, answers=tuple(small), with_card=False)
+        titles = self.titles[:films]
+        return dataclasses.replace(self, answers=tuple(small), with_card=False, titles=titles)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -66,10 +69,11 @@ class Report:
 
     def html(self) -> str:
         """One page with everything in it; it asks no network."""
+        titles = self.titles or tuple(_name(answer) for answer in self.answers)
         sections = [
             film_viewer.viewer(
                 f"film-{number}",
-                _name(answer),
+                titles[number - self.first],
                 answer.verdict,
                 answer.reasons,
                 None if answer.picture is None else (answer.picture, answer.heatmaps),
@@ -82,7 +86,10 @@ class Report:
             .get_template("films.html")
             .render(
                 title=TITLE,
-                answers=[(_name(answer), answer, _flagged(answer)) for answer in self.answers],
+                answers=[
+                    (title, answer, _flagged(answer))
+                    for title, answer in zip(titles, self.answers, strict=True)
+                ],
                 sections=sections,
                 model=self.model,
                 first=self.first,
