@@ -42,7 +42,7 @@ class Config:
     min_combination: int = 21
     # How films are divided: one of SPLITS.
     split: str = "patient"
-    # Folder with the user's own train/validation/test lists (split "community").
+    # The user's own train/validation/test lists (split "community"): a folder, or one file.
     split_lists: Path | None = None
     # Let NIH's own splits, "official" and "original", be made of a part of its records.
     partial_records: bool = False

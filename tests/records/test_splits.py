@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS, NO_FINDING
-from cxr.records import balancing, split_checks, split_files, splits
+from cxr.records import balancing, split_checks, split_files, split_lists, splits
 
 # ---- patient ----
 
@@ -330,8 +330,103 @@ def test_records_without_patients_of_a_part_have_no_community_split():
 
 
 def test_lists_of_ones_own_have_to_be_there(tmp_path):
-    with pytest.raises(InputError, match=r"no list for train; looked for train\.txt"):
+    with pytest.raises(InputError, match=r"no list for train, validation, test\. Give a file"):
         splits.make_split(people([1] * 5), "community", lists=tmp_path)
+
+
+# How lists of one's own come: file name -> content, from the parts' film names.
+FORMS = {
+    "paths and labels": lambda parts: {
+        f"{short}_1.txt": [f"images_012/{film} 0 1 0 0" for film in films]
+        for short, films in parts.items()
+    },
+    "an index in front": lambda parts: {
+        f"{short}.csv": [",Image Index,Mass", *(f"{n},{f},0" for n, f in enumerate(films))]
+        for short, films in parts.items()
+    },
+    "one file with a fold": lambda parts: {
+        "nih_labels.csv": [
+            "Image Index,Patient Age,View Position,Mass,fold",
+            *(f"{film},060Y,AP,0,{short}" for short, films in parts.items() for film in films),
+        ]
+    },
+    "a split in front, in capitals": lambda parts: {
+        "all.csv": [f'"{s.upper()}","images/{f}",1' for s, films in parts.items() for f in films]
+    },
+    "tabs and Windows line ends": lambda parts: {
+        f"chest-{short}.tsv": [f"{film}\tMass\r" for film in films]
+        for short, films in parts.items()
+    },
+    "beside other tables": lambda parts: {
+        **{f"{short}_list.txt": films for short, films in parts.items()},
+        "BBox_List_2017.csv": ["Image Index,x", f"{parts['test'][0]},1"],
+        "readme.txt": ["The lists of the community split."],
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lists_are_known_by_what_they_hold(community, tmp_path_factory, form):
+    frame, usual = community
+    names = frame["film"].tolist()
+    parts = {"train": names[:6], "val": names[6:8], "test": names[8:10]}
+    folder = tmp_path_factory.mktemp("lists")
+    for name, lines in FORMS[form](parts).items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    split = splits.make_split(frame, "community", lists=folder)
+    assert split.tolist() == ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    # Whatever the form, the same films in the same parts have the same checksum.
+    assert split_lists.checksum(folder) == split_lists.checksum(usual)
+
+
+def test_one_file_may_be_named_itself(community, tmp_path_factory):
+    frame, _ = community
+    path = tmp_path_factory.mktemp("lists") / "mine.csv"
+    rows = [
+        f"{film},{'train' if n < 6 else 'val' if n < 8 else 'test'}"
+        for n, film in enumerate(frame["film"][:10])
+    ]
+    path.write_text("\n".join(rows))
+    assert (splits.make_split(frame, "community", lists=path) == "train").sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("val_list.txt", "00000007_000.png\nand so on\n", "line 2 names no film such as"),
+        ("val_list.txt", "00000007_000.png 00000008_000.png\n", "line 1 names several films"),
+        ("val_list.txt", "", "holds no list for train, validation, test"),
+        ("val_list.txt", b"\xff\xfe\0", "no list of film names .no UTF-8 text"),
+        ("all.csv", "00000007_000.png,train\n00000008_000.png,3\n", "line 2 does not say whether"),
+        ("train_val_list.txt", "00000007_000.png\n", "train_val_list.txt names no part, or sev"),
+    ],
+)
+def test_lists_that_cannot_be_right_are_refused_with_the_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        split_lists.read(tmp_path)
+
+
+def test_films_swapped_between_lists_are_noticed_before_the_old_subset_is_used(community):
+    frame, folder = community
+    path = folder / "records.bin"
+    path.write_text("records")
+
+    def wanted():
+        return split_files.split_settings(
+            path, "community", min_combination=0, seed=1, lists=folder
+        )
+
+    split = splits.make_split(frame, "community", lists=folder)
+    split_files.save_split(frame, split, folder / "subset", settings=wanted())
+    split_files.load_split(folder / "subset", settings=wanted())
+    train, test = folder / "train_list.txt", folder / "test_list.txt"
+    first, last = train.read_text().splitlines(), test.read_text().splitlines()
+    first[0], last[0] = last[0], first[0]
+    train.write_text("\n".join(first))
+    test.write_text("\n".join(last))
+    with pytest.raises(InputError, match="lists_sha256 was"):
+        split_files.load_split(folder / "subset", settings=wanted())
 
 
 def test_lists_of_another_split_are_refused(community):

@@ -6,7 +6,7 @@ import pandas as pd
 
 from cxr import artifacts
 from cxr.errors import InputError
-from cxr.records import nih
+from cxr.records import nih, split_lists
 from cxr.records.splits import NAMES
 
 
@@ -26,7 +26,7 @@ def split_settings(
             depend on is noted as None, so that changing it makes no difference.
 
     Raises:
-        InputError: if there are no records yet.
+        InputError: if there are no records yet, or the lists are none.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist; run notebook 000, which fetches it.")
@@ -36,6 +36,7 @@ def split_settings(
         "min_combination": min_combination if combinations else None,
         "seed": seed if kind in ("patient", "official") else None,
         "lists": str(lists) if kind == "community" else None,
+        "lists_sha256": split_lists.checksum(lists) if kind == "community" else None,
         "records_sha256": artifacts.sha256(path),
     }
 

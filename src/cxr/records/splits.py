@@ -1,6 +1,5 @@
 """Which films train, validate and test: the four kinds of split."""
 
-import re
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from cxr.config import SPLITS
 from cxr.errors import InputError
-from cxr.records import balancing, nih
+from cxr.records import balancing, nih, split_lists
 
 NAMES = ("train", "validation", "test")
 
@@ -62,14 +61,15 @@ def make_split(
     - "original": the original project's split, row for row. It divides films, not
       patients, so most test patients are known from training: for comparison only.
     - "community": that of most CheXNet reproductions and of MedMNIST, by their patients, or
-      from the folder `lists`. All films take part.
+      from `lists`. All films take part.
 
     Args:
         records: as `nih.read_records` returns them.
         kind: one of the four.
         min_combination: see `nih.keep_common`; "official" and "community" use all films.
         seed: decides "patient" and the validation part of "official".
-        lists: folder with train, validation and test lists of film names, for "community".
+        lists: train, validation and test lists of film names, for "community"; see
+            `split_lists.read`.
 
     Returns:
         Split name per film; the index is that of the rows of `records` that take part.
@@ -212,12 +212,7 @@ def _community(records: pd.DataFrame, lists: Path | None) -> pd.Series:
                 "of NIH's records, or CXR_SPLIT=patient."
             )
         return split
-    split = pd.concat(
-        [pd.Series(name, index=_read_list(Path(lists), name), dtype=str) for name in NAMES]
-    )
-    if split.index.has_duplicates:
-        film = split.index[split.index.duplicated()][0]
-        raise InputError(f"the lists in {lists} hold {film} more than once.")
+    split = split_lists.read(lists)
     if split.value_counts().to_dict() != COMMUNITY_SIZES:
         found = ", ".join(f"{(split == name).sum():,} for {name}" for name in NAMES)
         raise InputError(
@@ -234,23 +229,3 @@ def _community(records: pd.DataFrame, lists: Path | None) -> pd.Series:
     if shared:
         raise InputError(f"the lists in {lists} share {shared:,} patients, so they leak.")
     return split
-
-
-# What circulates: CheXNet reproductions say "val_list.txt", others "valid.csv" and so on.
-_LIST_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
-
-
-def _read_list(folder: Path, name: str) -> list[str]:
-    """The film names that begin the lines of one list, whatever follows them there."""
-    paths = [
-        folder / f"{stem}{ending}"
-        for stem in _LIST_NAMES[name]
-        for ending in (".txt", "_list.txt", ".csv", "_list.csv")
-    ]
-    for path in paths:
-        if path.is_file():
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
-            return re.findall(r"(?m)^\s*\"?(?:images/)?(\d{8}_\d{3}\.png)", text)
-    raise InputError(
-        f"{folder} holds no list for {name}; looked for {', '.join(path.name for path in paths)}."
-    )
