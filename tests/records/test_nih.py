@@ -444,3 +444,33 @@ def test_records_say_which_part_of_nihs_they_are(real_records):
     cut = nih.identify(real_records[:62_464])
     assert cut.startswith("62,464 of NIH's 112,120 films")
     assert "no split of these is NIH's own" in cut
+
+
+def test_the_version_of_the_real_records_is_named(real_records):
+    assert nih.version(real_records) == {
+        "table": "v2020",
+        "labels": "v2020",
+        "labels_sha256": nih.V2020_LABELS,
+    }
+    words = nih.version_in_words(real_records)
+    assert words == ("NIH's version v2020; its labels are those of v2020 (SHA-256 a441ba5931ac)")
+
+
+def test_other_labels_and_other_tables_have_no_false_name(real_records):
+    relabelled = real_records.copy()
+    relabelled.loc[3, "labels"] = "Mass"
+    found = nih.version(relabelled)
+    assert (found["table"], found["labels"]) == ("v2020", "unknown")
+    assert found["labels_sha256"] != nih.V2020_LABELS
+    # In 2017's table the follow-up is the name's suffix, and some ages are impossible.
+    older = real_records.assign(follow_up=real_records["film"].str[9:12].astype(int))
+    assert nih.version(older)["table"] == "unknown"
+    older.loc[0, "age"] = None
+    assert nih.version(older)["table"] == "2017"
+    assert nih.version(older)["labels"] == "v2020"
+
+
+def test_the_version_of_a_part_is_unknown_and_says_why(real_records):
+    found = nih.version(real_records[:4_999])
+    assert (found["table"], found["labels"]) == ("unknown", "unknown")
+    assert "only whole tables can be told apart" in nih.version_in_words(real_records[:4_999])

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS, NO_FINDING
-from cxr.records import balancing, split_checks, split_files, split_lists, splits
+from cxr.records import balancing, nih, split_checks, split_files, split_lists, splits
 
 # ---- patient ----
 
@@ -536,6 +536,7 @@ def test_a_saved_split_comes_back_the_same(saved):
             "patients": part["patient_id"].nunique(),
         }
     assert info["settings"] == wanted
+    assert info["records_version"] == nih.version(frame)
 
 
 def test_a_missing_age_comes_back_missing(tmp_path):

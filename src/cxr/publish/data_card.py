@@ -18,6 +18,7 @@ years, sizes, and what NIH says of its labels are quoted.
 ## What it is
 
 These records describe {which}.
+The table is {version}.
 
 {films:,} frontal chest films of {patients:,} patients, taken at the NIH Clinical Center, USA,
 between 1992 and 2015, as 8-bit PNG files of 1024 × 1024 pixels: scaled from the originals,
@@ -27,6 +28,20 @@ of {median_age:.0f}; {ap:.0f} % of the films are in AP view, most of these taken
 
 NIH published its table twice, in 2017 and as v2020; the ages and follow-up numbers of the two
 differ in many rows. In the version read here, {age_missing}.
+Labels of before November 2017 lack findings on {relabelled} films and differ in nothing else, so
+results on them differ a little. Only whole tables can be told apart: a part of one is called
+"unknown".
+
+Some films are unlike the rest:
+
+- Some are RGBA with three equal colours; they are read as 8-bit grey, their alpha is left out.
+- Some are turned, inverted, lateral, or mostly black border. They stay in: nothing in the records
+  marks them. What is almost blank or cannot be decoded is left out by name, see
+  `data/inventory.json`; `python -m cxr predict` warns of films that are unlike usual ones.
+- Some consecutive films of a patient are reported to be the same file under two names
+  (00000820_015 and _016, 00001989_004 and _005, 00002658_001 and _002). Notebook 000 compares
+  all films at hand and names the duplicates that it finds; they are used, as the records list
+  them, and no split by patient divides them.
 
 ## How it was labelled
 
@@ -110,6 +125,8 @@ def compose(
     missing = int(records["age"].isna().sum())
     return _TEMPLATE.format(
         which=nih.identify(records),
+        version=nih.version_in_words(records),
+        relabelled=nih.RELABELLED,
         films=len(records),
         patients=len(films_of),
         singles=int((films_of == 1).sum()),

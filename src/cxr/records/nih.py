@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr import findings
+from cxr import artifacts, findings
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 
@@ -62,6 +62,12 @@ TYPES = {
 
 # Of the whole data set.
 FILMS, PATIENTS = 112_120, 30_805
+
+# SHA-256 of `film,labels` of all rows of v2020, sorted and joined by newlines.
+V2020_LABELS = "a441ba5931ace8152c8b610d6bb95e157441b8616144f8d3634ccbcf7c9ebfde"
+
+# Films on which labels of before November 2017 lack findings; nothing else differs.
+RELABELLED = 181
 
 # Years. The 2017 file goes up to 414; v2020, which mended the ages, up to 95.
 OLDEST = 100
@@ -155,6 +161,55 @@ def identify(records: pd.DataFrame) -> str:
     return (
         f"{len(records):,} of NIH's {FILMS:,} films, {records['patient_id'].nunique():,} of "
         f"{PATIENTS:,} patients: no split of these is NIH's own, whatever it is called"
+    )
+
+
+def version(records: pd.DataFrame) -> dict[str, str]:
+    """Which of NIH's tables was read, told by its content, so that another save is the same.
+
+    Args:
+        records: as `read_records` returns them.
+
+    Returns:
+        table: "v2020", "2017" or "unknown". v2020 renumbered the follow-ups, so that they
+            differ from the suffix in the film's name in 24,106 rows, and mended the ages;
+            in 2017 both numbers are one, and some ages are impossible.
+        labels: "v2020", or "unknown": no list of the 181 films whose labels changed in
+            November 2017 is at hand, so that older labels have no name of their own here.
+        labels_sha256: of `film,labels` of the rows, as for `V2020_LABELS`.
+
+        A part of the records is "unknown": the tables differ in single rows only.
+    """
+    digest = artifacts.fingerprint(records["film"] + "," + records["labels"])
+    table, labels = "unknown", "unknown"
+    if whole(records):
+        renumbered = int((records["follow_up"] != records["film"].str[9:12].astype(int)).sum())
+        mended = bool(records["age"].notna().all())
+        if (renumbered, mended) == (24_106, True):
+            table = "v2020"
+        elif (renumbered, mended) == (0, False):
+            table = "2017"
+        if digest == V2020_LABELS:
+            labels = "v2020"
+    return {"table": table, "labels": labels, "labels_sha256": digest}
+
+
+def version_in_words(records: pd.DataFrame) -> str:
+    """`version` as a sentence for a reader."""
+    found = version(records)
+    known = {
+        "v2020": "NIH's version v2020",
+        "2017": "NIH's version of 2017",
+        "unknown": "an unknown version of NIH's table",
+    }
+    why = "" if whole(records) else ", since only whole tables can be told apart"
+    labels = {
+        "v2020": "those of v2020",
+        "unknown": f"of an unknown version{why}",
+    }
+    return (
+        f"{known[found['table']]}; its labels are {labels[found['labels']]} "
+        f"(SHA-256 {found['labels_sha256'][:12]})"
     )
 
 

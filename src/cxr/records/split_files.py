@@ -74,6 +74,7 @@ def save_split(records: pd.DataFrame, split: pd.Series, folder: Path, *, setting
         {
             "settings": settings,
             "records": nih.identify(records),
+            "records_version": nih.version(records),
             "counts": {
                 name: {"films": len(part), "patients": int(part["patient_id"].nunique())}
                 for name, part in parts.items()

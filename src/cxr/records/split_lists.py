@@ -89,7 +89,7 @@ def _read_file(path: Path) -> list[tuple[str, str]] | None:
     by_line = _part_column(lines)
     if by_line is None and len(named) != 1:
         return None
-    films = []
+    films: list[tuple[str, str]] = []
     for number, line in enumerate(lines, start=1):
         names = set(_FILM.findall(line))
         if len(names) > 1 or (not names and films and line.strip()):
