@@ -637,3 +637,14 @@ def test_a_part_of_the_records_is_not_called_by_a_name_of_the_whole(real_records
         splits.make_splits(people([1] * 60), min_combination=0, wanted=kind, partial=False)
     splits.refuse_partial(part, "patient")
     splits.refuse_partial(real_records, kind)
+
+
+@pytest.mark.parametrize("films", [1, 2, 3, 8, 12])
+def test_a_small_table_has_fewer_rivals_and_no_traceback(films):
+    # Ten folds need a label combination on ten films; three parts need three patients.
+    frame = people([1] * films)
+    rivals = split_checks.rival_splits(frame, seed=1)
+    assert "StratifiedGroupKFold" not in rivals
+    for split in rivals.values():
+        assert set(split) <= {"train", "validation", "test"}
+        assert split.index.equals(frame.index)

@@ -1,5 +1,7 @@
 """What a split lets a model know beforehand, and how well it is balanced."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
@@ -85,11 +87,23 @@ def rival_splits(records: pd.DataFrame, *, seed: int) -> dict[str, pd.Series]:
         seed: decides both.
 
     Returns:
-        Name of the splitter to its split, as `splits.make_split` returns it.
+        Name of the splitter to its split, as `splits.make_split` returns it. A splitter that
+        cannot divide so few films or patients is left out: there is nothing to compare with.
     """
+    rivals = {"GroupShuffleSplit": _shuffled, "StratifiedGroupKFold": _stratified}
+    made = {}
+    for name, divide in rivals.items():
+        try:
+            made[name] = divide(records, seed)
+        except ValueError:
+            # Too few patients for three parts, or no label combination on ten films.
+            continue
+    return made
+
+
+def _shuffled(records: pd.DataFrame, seed: int) -> pd.Series:
     sizes = proportional_sizes(len(records))
     patients = records["patient_id"]
-
     shuffled = pd.Series("train", index=records.index, dtype=str)
     rest = records.index
     left = sum(sizes.values())
@@ -98,13 +112,18 @@ def rival_splits(records: pd.DataFrame, *, seed: int) -> dict[str, pd.Series]:
         kept, drawn = next(cut.split(rest, groups=patients.loc[rest]))
         shuffled.loc[rest[drawn]] = name
         rest, left = rest[kept], left - sizes[name]
+    return shuffled
 
+
+def _stratified(records: pd.DataFrame, seed: int) -> pd.Series:
     folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
     fold = np.empty(len(records), dtype=np.int64)
-    for number, (_, films) in enumerate(folds.split(records, records["labels"], patients)):
-        fold[films] = number
+    with warnings.catch_warnings():
+        # Of combinations rarer than ten films, of which the whole data set has many.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for number, (_, films) in enumerate(
+            folds.split(records, records["labels"], records["patient_id"])
+        ):
+            fold[films] = number
     names = np.repeat(["train", "validation", "test"], [5, 3, 2])
-    return {
-        "GroupShuffleSplit": shuffled,
-        "StratifiedGroupKFold": pd.Series(names[fold], index=records.index, dtype=str),
-    }
+    return pd.Series(names[fold], index=records.index, dtype=str)
