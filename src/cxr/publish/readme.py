@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from cxr import artifacts, figures
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-from cxr.publish import browser
+from cxr.publish import atlas, browser
 from cxr.publish.results import Results, kind, origin
 from cxr.records import splits
 from cxr.wording import percent, with_interval
@@ -160,4 +160,7 @@ def write(results: Results, path: Path) -> list[Path]:
         texts[results.folder / name] = browser.vector(figure, width) + mark
     for file, text in texts.items():
         artifacts.write_text(file, text)
-    return list(texts)
+    drawn = path.parent / "docs" / "atlas.png"
+    with artifacts.atomic(drawn) as temporary:
+        atlas.sheet().quantize(64).save(temporary, "PNG", optimize=True)
+    return [*texts, drawn]
