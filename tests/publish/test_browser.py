@@ -5,6 +5,7 @@ here: the CDN of plotly.js serves exactly one file, everything else is refused a
 """
 
 import contextlib
+import importlib.resources
 import importlib.util
 import itertools
 import re
@@ -350,6 +351,119 @@ def test_every_text_of_the_page_has_enough_contrast(published, read):
         reader.tab.goto((folder / name).as_uri())
         poorest = reader.tab.evaluate(CONTRAST)
         assert poorest["ratio"] >= 4.5, poorest
+
+
+AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js")
+
+
+def faults(tab, within="body"):
+    """What axe finds serious or critical on the open page, and where first."""
+    tab.evaluate(AXE.read_text(encoding="utf-8"))
+    found = tab.evaluate("(at) => axe.run(at, {resultTypes: ['violations']})", within)
+    return [
+        (fault["id"], fault["nodes"][0]["html"][:200])
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_axe_finds_nothing_serious_on_the_site(phone, published, read):
+    _, folder = published
+    reader = read(offline=True, phone=phone)
+    # On all notebooks axe takes a minute; their figures and tables are made alike.
+    names = ("100-data_cleaning_eda.html",) if phone else ("index.html", "data_card.html")
+    for name in names:
+        reader.tab.goto((folder / name).as_uri())
+        reader.tab.wait_for_function("() => [...document.querySelectorAll('.cxr-figure')].every("
+            "(box) => box.querySelector('.plot, .overplot'))")  # fmt: skip
+        assert faults(reader.tab) == [], name
+
+
+def test_axe_finds_nothing_serious_in_the_kept_deck_and_in_a_notebooks_cells(read, tmp_path):
+    reader = read({PLOTLY_URL: plotly.offline.get_plotlyjs()})
+    reader.tab.goto((config.PROJECT / "presentation/results/images128/deck.html").as_uri())
+    reader.tab.wait_for_selector(".cxr-figure .main-svg", state="attached")
+    assert faults(reader.tab) == []
+    body, _ = nbconvert.HTMLExporter(template_name="basic").from_filename(COMMITTED[2])
+    page = f"<!doctype html><html lang=en><title>200</title><body>{body}"
+    (tmp_path / "n.html").write_text(page, encoding="utf-8")
+    reader.open(tmp_path / "n.html", len(drawn_in(COMMITTED[2])))
+    # Our cells; what nbconvert makes around them is its own.
+    assert faults(reader.tab, ".cxr-figure") == []
+
+
+def test_axe_would_find_an_unnamed_button(read, tmp_path):
+    (tmp_path / "n.html").write_text(
+        "<!doctype html><html lang=en><title>n</title><button></button>"
+    )
+    reader = read()
+    reader.tab.goto((tmp_path / "n.html").as_uri())
+    assert [name for name, _ in faults(reader.tab)] == ["button-name"]
+
+
+# The smallest letters of a page's figures on the screen, in pixels.
+LETTERS = """() => Math.min(...[...document.querySelectorAll(".cxr-figure text")]
+  .filter((text) => text.textContent.trim() && text.getBoundingClientRect().width > 0)
+  .map((text) => {
+    const scale = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(scale.a, scale.b);
+  }))"""
+
+
+# In how many columns the captions of a figure's panels stand: the right ones start further on.
+PANELS = """new Set([...document.querySelectorAll(".cxr-figure .annotation-text")]
+  .map((text) => text.getBoundingClientRect())
+  .map((place) => Math.round((place.left + place.right) / 60))).size"""
+
+
+def grid():
+    curve = pd.DataFrame({"false_positive_rate": [0, 1], "sensitivity": [0, 1]})
+    names = [*figures.FINDING_COLOURS][:14]
+    curves = pd.concat([curve.assign(finding=f, threshold=0.5) for f in names])
+    auroc = pd.DataFrame({"finding": [*names, "Mean"], "auroc": 0.5, "low": 0.4, "high": 0.6})
+    figure = figures.roc_grid({"model": curves}, {"model": auroc})
+    # The names of the panels only.
+    figure.layout.annotations = figure.layout.annotations[:14]
+    return figure
+
+
+def test_on_a_phone_a_grid_takes_two_columns_and_its_letters_stay(read, tmp_path):
+    # nbviewer's root is 10 px: nothing may be measured in rem.
+    drawing = figures.fragment(grid(), "roc")
+    content = f"<!doctype html><style>html {{font-size: 10px}}</style><meta name=viewport \
+content='width=device-width'><body style='margin:15px'>{drawing}"
+    (tmp_path / "n.html").write_text(content, encoding="utf-8")
+    reader = read({PLOTLY_URL: plotly.offline.get_plotlyjs()}, phone=True)
+    reader.open(tmp_path / "n.html", 1)
+    outer = reader.tab.locator(".cxr-figure")
+    reader.tab.wait_for_function(f"() => {PANELS} === 2")
+    assert reader.tab.evaluate(LETTERS) >= 9
+    assert outer.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+    assert reader.tab.get_by_text("scroll sideways").is_hidden()
+    assert reader.errors == []
+
+
+def test_what_keeps_its_width_scrolls_with_a_hint_and_by_keyboard(published, read):
+    _, folder = published
+    reader = read(offline=True, phone=True)
+    reader.open(folder / "index.html", 1)
+    assert reader.tab.get_by_text("scroll sideways").is_visible()
+    reader.tab.wait_for_selector(".cxr-figure[tabindex='0']")
+    assert reader.tab.evaluate(LETTERS) >= 9
+
+
+def test_the_buttons_of_a_figure_are_one_tab_stop(published, read):
+    _, folder = published
+    reader = read(offline=True)
+    reader.open(folder / "index.html", 1)
+    buttons = reader.tab.locator(".cxr-figure .modebar-btn")
+    buttons.first.wait_for()
+    assert buttons.count() > 3
+    assert reader.tab.locator(".modebar-btn[tabindex='0']").count() == 1
+    buttons.first.focus()
+    reader.tab.keyboard.press("ArrowRight")
+    assert buttons.nth(1).evaluate("(button) => button === document.activeElement")
 
 
 # The poorest contrast of any text, by WCAG 2's formula; figures are left to the template.

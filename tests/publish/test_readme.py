@@ -47,7 +47,7 @@ def test_every_make_target_that_it_names_exists():
 def test_every_local_link_leads_somewhere():
     links = re.findall(r"\]\((?!http)([^)#]+)", README)
     pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     for link in (*links, *pictures):
         assert (config.PROJECT / link).exists(), link
 

@@ -13,8 +13,9 @@ import plotly.offline
 from IPython.display import display
 
 from cxr import artifacts
+from cxr.figures.narrow import reflowed
 from cxr.figures.page import page
-from cxr.figures.style import TEMPLATE
+from cxr.figures.style import MUTED, TEMPLATE
 
 PLOTLY_URL = f"https://cdn.plot.ly/plotly-{plotly.offline.get_plotlyjs_version()}.min.js"
 
@@ -26,10 +27,11 @@ _shown = itertools.count(1)
 # The page's first figure asks for plotly.js, all others wait for the same promise; a page
 # that brings its own copy asks for nothing. A plain script element is used on purpose:
 # under RequireJS (nbviewer) the name given to `require` loses its ending and fails.
-# On a narrow screen the figure keeps a width at which it can be read and scrolls sideways;
-# a finger scrolls the page instead of zooming into the figure.
+# On a narrow screen a grid takes fewer columns; another figure keeps a width at which it can
+# be read, and scrolls sideways, with a hint. A finger scrolls the page instead of zooming into
+# the figure. The buttons are one tab stop; arrow keys go from one to the next.
 _HTML = """\
-<div id="{id}" class="cxr-figure" role="group" aria-label="{title}" \
+<div id="{id}" class="cxr-figure" role="group" aria-label="{said}" \
 style="height:{height}px;overflow:auto hidden">\
 <div style="height:100%;min-width:var(--narrowest, 704px)">{picture}</div></div>
 <script>
@@ -41,22 +43,52 @@ style="height:{height}px;overflow:auto hidden">\
     script.onerror = failed;
     document.head.append(script);
   }});
-  const box = document.getElementById("{id}").firstElementChild;
+  const outer = document.getElementById("{id}"), box = outer.firstElementChild;
   const figure = {figure};
   const config = {config};
+  const narrow = {narrow};
   if (matchMedia("(pointer: coarse)").matches) {{
     figure.layout.dragmode = false;
     config.displayModeBar = false;
   }}
-  window.cxrPlotly.then(() => {{
+  const phone = matchMedia("(max-width: 640px)"), hint = document.createElement("div");
+  hint.textContent = "scroll sideways \\u2192";
+  hint.style.cssText = "text-align:right;font-size:12px;color:{muted}";
+  hint.ariaHidden = "true";
+  outer.before(hint);
+  const draw = () => {{
+    const small = narrow && phone.matches, copy = structuredClone(figure);
     box.replaceChildren();
-    return Plotly.newPlot(box, figure.data, figure.layout, config);
-  }}, () => {{ box.append("This figure needs {library}, which did not load."); }});
+    if (narrow) {{
+      outer.style.height = (small ? narrow.height : {height}) + "px";
+      box.style.minWidth = small ? 0 : "";
+      box.style.minWidth ||= "var(--narrowest, 704px)";
+    }}
+    return Plotly.newPlot(box, copy.data, copy.layout, config)
+      .then(() => small && Plotly.relayout(box, narrow)).then(() => {{
+        const scrolls = outer.scrollWidth > outer.clientWidth;
+        hint.hidden = !scrolls;
+        if (scrolls) outer.tabIndex = 0; else outer.removeAttribute("tabindex");
+        const buttons = [...box.querySelectorAll(".modebar-btn")];
+        buttons.forEach((button, place) => {{ button.tabIndex = place ? -1 : 0; }});
+        box.onkeydown = (event) => {{
+          const step = {{ArrowRight: 1, ArrowLeft: -1}}[event.key];
+          const from = buttons.indexOf(event.target);
+          if (from >= 0) buttons[from + step]?.focus();
+        }};
+      }});
+  }};
+  window.cxrPlotly.then(() => {{
+    phone.addEventListener("change", draw);
+    return draw();
+  }}, () => {{
+    if (!box.firstElementChild) box.append("This figure needs {library}, which did not load.");
+  }});
 }})();
 </script>"""
 
 # The picture is what a reader sees where scripts do not run; the script replaces it.
-_PICTURE = '<img alt="{said}" src="data:image/png;base64,{data}" style="max-width:100%">'
+_PICTURE = '<img alt="{said}" src="data:image/png;base64,{data}" style="width:100%">'
 
 _CONFIG = {"responsive": True, "displaylogo": False}
 
@@ -100,18 +132,18 @@ def fragment(
         json.loads(figure.to_json()), sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    title = html.escape(spoken(figure), quote=True)
+    said = html.escape(described(figure), quote=True)
     data = base64.b64encode(picture).decode() if picture else ""
     return _HTML.format(
         id=f"{name}-{digest}",
-        title=title,
+        said=said,
         height=figure.layout.height or TEMPLATE.layout.height,
-        picture=_PICTURE.format(said=html.escape(described(figure), quote=True), data=data)
-        if picture
-        else "",
+        picture=_PICTURE.format(said=said, data=data) if picture else "",
         library=library,
         figure=content.replace("</", "<\\/"),
         config=json.dumps(_CONFIG),
+        narrow=json.dumps(reflowed(figure), ensure_ascii=False).replace("</", "<\\/"),
+        muted=MUTED,
     )
 
 

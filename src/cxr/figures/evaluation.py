@@ -23,7 +23,7 @@ from cxr.figures.panels import (
     series_legend,
     shift,
 )
-from cxr.figures.style import INK, MUTED, PALETTE
+from cxr.figures.style import INK, MUTED, PALETTE, readable
 from cxr.findings import FINDINGS, TOO_FEW, label
 
 
@@ -216,7 +216,7 @@ def published(table: pd.DataFrame) -> go.Figure:
         year = "" if pd.isna(row.year) else f" {row.year}"
         text = f"{row.source}{year}: {row.split}" + (f"; {row.remark}" if row.remark else "")
         names.append(
-            text if row.ours or row.comparable else f"<span style='color:#7b8794'>{text}</span>"
+            text if row.ours or row.comparable else f"<span style='color:{MUTED}'>{text}</span>"
         )
     finish_rows(figure, names, height=24)
     entitle(figure, "Mean AUROC beside published results, with the split of each")
@@ -387,6 +387,8 @@ def _curve_grid(
 ) -> go.Figure:
     """A panel per finding with one curve per model, its metric and interval in a corner."""
     figure = finding_grid()
+    # Numbers in an upper corner stand above the curves, which may go anywhere.
+    ceiling = 1.01 if corner == "bottom" else 1.01 / (1 - min(0.13 * len(curves), 0.5))
     for place, finding in enumerate(FINDINGS):
         where = cell(place)
         lines = []
@@ -398,9 +400,8 @@ def _curve_grid(
                 continue
             row = table.loc[finding]
             bounds = "" if pd.isna(row["low"]) else f" ({row['low']:.2f}–{row['high']:.2f})"
-            lines.append(
-                f"<span style='color:{PALETTE[colour % 7]}'>{row[metric]:.3f}{bounds}</span>"
-            )
+            ink = readable(PALETTE[colour % 7])
+            lines.append(f"<span style='color:{ink}'>{row[metric]:.3f}{bounds}</span>")
             figure.add_trace(
                 go.Scatter(
                     mode="lines",  # plotly marks the points of short lines otherwise
@@ -418,7 +419,7 @@ def _curve_grid(
         figure.add_annotation(
             text="<br>".join(dict.fromkeys(lines)),
             x=0.98,
-            y=0.04 if corner == "bottom" else 0.98,
+            y=0.04 if corner == "bottom" else 0.995 * ceiling,
             xanchor="right",
             yanchor=corner,
             showarrow=False,
@@ -429,7 +430,7 @@ def _curve_grid(
     means = {n: t.set_index("finding").loc["Mean", metric] for n, t in tables.items()}
     series_legend(figure, {n: f"{n}: mean {number(value)}" for n, value in means.items()})
     figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
-    figure.update_yaxes(range=[0, 1.01], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(range=[0, ceiling], tickvals=[0, 0.5, 1])
     outer_titles(figure, x[1], y[1])
     return figure
 

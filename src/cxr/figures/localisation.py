@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from cxr.figures import narrow
 from cxr.figures.panels import (
     SYMBOLS,
     add_intervals,
@@ -94,6 +95,7 @@ def overlap_curves(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(range=[-0.02, 1.02])
     figure.update_yaxes(title="share of boxed films", col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.24, "x": 0})
+    narrow.columns(figure, 1)
     entitle(figure, "Do boxes around the heatmap meet the radiologist's?")
     return figure
 
@@ -124,7 +126,7 @@ def gallery(
         rows, columns, subplot_titles=list(captions), horizontal_spacing=0.01,
         vertical_spacing=0.3 / rows,
     )  # fmt: skip
-    figure.update_annotations(font={"size": 11})
+    figure.update_annotations(font={"size": 12})
     for place, file in enumerate(files):
         where = {"row": place // columns + 1, "col": place % columns + 1}
         heatmap = None if heatmaps is None else heatmaps[place]
@@ -145,6 +147,7 @@ def gallery(
     figure.update_xaxes(visible=False, range=[-0.5, _SIDE - 0.5])
     figure.update_yaxes(visible=False, range=[_SIDE - 0.5, -0.5])
     figure.update_layout(height=140 + 245 * rows)
+    narrow.columns(figure, 2)
     entitle(figure, title, note)
     figure.update_layout(margin={"l": 10, "r": 10, "b": 10, "t": 150})
     return figure

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cxr.figures.narrow import columns
 from cxr.figures.style import GRID, MUTED, PALETTE
 from cxr.findings import FINDINGS, label
 
@@ -41,6 +42,7 @@ def finding_grid() -> go.Figure:
     )
     figure.update_annotations(font={"size": 13})
     figure.update_layout(height=720)
+    columns(figure, 2)
     figure.update_xaxes(visible=False, row=3, col=5)
     figure.update_yaxes(visible=False, row=3, col=5)
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cxr.figures.style import GRID, MUTED, PALETTE, SPLIT_COLOURS
+from cxr.figures.style import GRID, MUTED, PALETTE, SPLIT_COLOURS, readable
 from cxr.findings import FINDINGS, NO_FINDING, label
 
 _SPLIT_SYMBOLS = {"train": "circle", "validation": "diamond", "test": "square"}
@@ -236,7 +236,7 @@ def view_by_finding(records: pd.DataFrame) -> go.Figure:
         xanchor="left",
         xshift=6,
         text=f"all films: {everyone:.0f} %",
-        font={"color": PALETTE[1]},
+        font={"color": readable(PALETTE[1])},
         showarrow=False,
     )
     figure.update_layout(
@@ -249,7 +249,7 @@ def view_by_finding(records: pd.DataFrame) -> go.Figure:
 
 def film_sizes(records: pd.DataFrame) -> go.Figure:
     """Width and height of the films before NIH scaled them to 1024 x 1024."""
-    step = 50
+    step = 100
     corners = pd.DataFrame({side: records[side] // step * step for side in ("width", "height")})
     films = pd.crosstab(corners["height"], corners["width"]).replace(0, np.nan)
     # Without the empty bins, plotly would stretch the full ones over their place.
@@ -523,7 +523,7 @@ def label_noise(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
                     name=group,
                     legendgroup=group,
                     showlegend=column == 1,
-                    marker_color=colour,
+                    marker_color=readable(colour),
                     text=[
                         f"{a:,} of {b:,}" for a, b in zip(table[part], table[whole], strict=True)
                     ],

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from cxr.figures import narrow
 from cxr.figures.panels import entitle, finding_grid, outer_titles, series_legend
 from cxr.figures.style import MUTED, PALETTE
 from cxr.findings import FINDINGS, label
@@ -69,6 +70,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure.update_yaxes(title="AUROC", row=1, col=2)
     figure.update_yaxes(rangemode="tozero", exponentformat="power", row=1, col=3)
     figure.update_layout(legend={"orientation": "h", "y": -0.25})
+    narrow.columns(figure, 1)
     entitle(figure, "How the models learned", "Dotted: training loss. Star: the epoch kept.")
     return figure
 
@@ -142,6 +144,7 @@ def films(pictures: np.ndarray, captions: list[str], title: str, *, columns: int
         )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    narrow.columns(figure, 2)
     figure.update_layout(title=title, height=90 + 240 * rows)
     return figure
 
