@@ -83,11 +83,12 @@ def _titles(figure: go.Figure) -> tuple[dict, int]:
         textwrap.wrap(text or "", int((WIDTH - 10) / letter))
         for text, letter in ((title.text, _TITLE_LETTER), (title.subtitle.text, _NOTE_LETTER))
     ]
-    changes = {"title.text": "<br>".join(told[0]), "title.font.size": 15}
+    text = "<br>".join(told[0])
     # A subtitle is placed for one line of title, so the note follows in the title itself.
     if told[1]:
         small = "".join(f"<br><span style='font-size:12px'>{line}</span>" for line in told[1])
-        changes |= {"title.text": changes["title.text"] + small, "title.subtitle.text": ""}
+        text += small
+    changes = {"title.text": text, "title.font.size": 15, "title.subtitle.text": ""}
     changes |= {"title.yref": "container", "title.yanchor": "top"}  # fmt: skip
     return changes, 20 + 20 * len(told[0]) + 20 * len(told[1])
 

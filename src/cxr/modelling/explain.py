@@ -255,6 +255,22 @@ def activations(model: keras.Model, picture: np.ndarray) -> dict[str, np.ndarray
     return {model.inputs[0].name: film.numpy()[0]} | dict(zip(names, maps, strict=True))
 
 
+def telling(maps: Mapping[str, np.ndarray], *, fewest: int = 8) -> dict[str, np.ndarray]:
+    """Of a film's activation maps, those that a reader can see something in.
+
+    Args:
+        maps: as `activations` returns them.
+        fewest: rows of a map below which it shows only where, and no longer what.
+
+    Returns:
+        The film, the first layer, and the last layer of each size of at least `fewest` rows.
+    """
+    names = list(maps)
+    last = {layer.shape[0]: name for name, layer in maps.items() if layer.shape[0] >= fewest}
+    chosen = {*names[:2], *last.values()}
+    return {name: layer for name, layer in maps.items() if name in chosen}
+
+
 def first_filters(model: keras.Model) -> np.ndarray:
     """The filters of the first convolution layer, as a grey film meets them.
 

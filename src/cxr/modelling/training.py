@@ -294,7 +294,12 @@ def _fit(
                 shuffle=False,  # the order of films shuffles
                 callbacks=[progress_of, keeper, board],
             )
-        progress_of.bar.finish(f"best val AUROC {keeper.best:.3f}")
+        note = f"best val AUROC {keeper.best:.3f}"
+        if keeper.exhausted() and len(keeper.history) < epochs:
+            # Nothing is left to do: the bar is full.
+            progress_of.bar.total = progress_of.bar.done
+            note += f"; ended after epoch {len(keeper.history)} of {epochs}, it rose no more"
+        progress_of.bar.finish(note)
     done = len(keeper.history)
     return {
         "epochs_done": done,
