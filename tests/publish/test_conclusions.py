@@ -95,3 +95,27 @@ def test_only_adjudicated_films_without_a_mined_label_tell_what_the_mining_misse
         records, agreed
     )
     assert "cannot be told" in conclusions.silent_disease(records, None)
+
+
+def test_labels_are_followed_from_each_film_to_the_same_patients_next():
+    # Nobody's Mass follows a film without one.
+    records = films("Mass", "Mass", "No Finding", "Mass", "No Finding", "No Finding")
+    records["patient_id"], records["follow_up"] = [1, 1, 1, 2, 3, 3], [0, 1, 2, 0, 0, 1]
+    assert "Too few" in conclusions.persistence(records)
+    # After a Mass: another, then none; after none: one. The number decides, not the row.
+    gained = films("Mass", "Mass", "No Finding", "Mass")
+    gained = gained.assign(patient_id=1, follow_up=range(4))
+    said = conclusions.persistence(gained)
+    assert "Mass (50 % after a film with it, 100.0 % after one without)" in said
+    shuffled = conclusions.persistence(gained.sample(frac=1, random_state=1))
+    assert shuffled == said
+
+
+def test_a_format_gives_the_view_away_where_it_decides_it():
+    records = pd.DataFrame(
+        {"view": ["AP", "AP", "PA", "PA", "PA"], "width": [3, 3, 3, 2, 2], "height": 1}
+    )
+    said = conclusions.formats(records)
+    # 2 of 3 and 2 of 2 are guessed right; always PA: 3 of 5.
+    assert "3 × 1: 2 AP films of 3; 2 × 1: 0 AP films of 2" in said
+    assert "80 % of the films" in said and "view for 60 %" in said

@@ -44,6 +44,45 @@ def women_and_men(records: pd.DataFrame) -> str:
     )
 
 
+def persistence(records: pd.DataFrame) -> str:
+    """How a finding's label goes from one film of a patient to the next."""
+    ordered = records.sort_values(["patient_id", "follow_up"])
+    before = ordered.groupby("patient_id")[list(FINDINGS)].shift()
+    again = {f: ordered.loc[before[f] == 1, f].mean() for f in FINDINGS}
+    anew = {f: ordered.loc[before[f] == 0, f].mean() for f in FINDINGS}
+    known = [f for f in FINDINGS if pd.notna(again[f]) and anew[f] > 0]
+    if not known:
+        return "Too few patients have a second film to follow a label from film to film."
+    most, least = max(known, key=again.get), min(known, key=again.get)  # type: ignore[arg-type]
+    told = " and ".join(
+        f"{label(f)} ({100 * again[f]:.0f} % after a film with it, {100 * anew[f]:.1f} % after "
+        "one without)"
+        for f in dict.fromkeys((most, least))
+    )
+    return (
+        "From one film of a patient to the next, labels last: the most and the least lasting are "
+        f"{told}. Who recognises a patient can guess, which is why splits keep patients whole."
+    )
+
+
+def formats(records: pd.DataFrame) -> str:
+    """What the detector's format gives away of the view."""
+    shares = records.assign(ap=records["view"] == "AP").groupby(["width", "height"])["ap"]
+    table = shares.agg(["size", "sum"]).sort_values("size", ascending=False)
+    told = "; ".join(
+        f"{width} × {height}: {ap:,} AP films of {size:,}"
+        for (width, height), size, ap in table.head(3).itertuples()
+    )
+    guessed = table[["sum"]].assign(pa=table["size"] - table["sum"]).max(axis=1).sum()
+    most = max(table["sum"].sum(), len(records) - table["sum"].sum())
+    return (
+        f"The commonest formats and the view: {told}. Guessing each film's view from its format "
+        f"alone is right for {100 * guessed / len(records):.0f} % of the films, always guessing "
+        f"the commoner view for {100 * most / len(records):.0f} %: whatever tells detectors apart "
+        "also tells apart who could stand."
+    )
+
+
 def rare_company(cost: pd.DataFrame) -> str:
     """What leaving rare combinations out costs the findings.
 
