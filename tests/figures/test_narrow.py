@@ -30,6 +30,15 @@ def test_a_grid_of_fourteen_takes_two_columns_that_do_not_meet():
     assert changes["yaxis3.showticklabels"] and not changes["yaxis4.showticklabels"]
 
 
+def test_every_axis_title_has_room_above_the_next_panels_name():
+    columns = ("epoch", "loss", "val_loss", "val_auroc", "learning_rate")
+    history = pd.DataFrame({name: [1.0, 2.0] for name in columns})
+    changes = narrow.reflowed(figures.learning_curves({"m": history}))
+    plot = changes["height"] - changes["margin"]["t"] - changes["margin"]["b"]
+    gap = (changes["yaxis.domain"][0] - changes["yaxis2.domain"][1]) * plot
+    assert changes["xaxis.title.text"] == "epoch" and gap >= 65
+
+
 def test_what_is_no_grid_keeps_its_layout():
     assert narrow.reflowed(go.Figure(go.Bar(x=[1], y=[1]), {"title": "One"})) is None
 

@@ -32,7 +32,7 @@ def test_the_schedule_is_told_without_exponents(network):
     told = architecture.in_words("small", network, run())
     assert "climbs to 0.002 over the first 5 %" in told and "weight decay 0.0001" in told
     assert "centred and scaled" in told and "swapped" not in told
-    assert "risen for 6; 9 were needed, and epoch 3 was kept" in told
+    assert "risen for 6; 9 were run, and epoch 3 was kept" in told
     assert "weights of `a.h5`" in architecture.in_words("small", network, run(weights="a.h5"))
 
 

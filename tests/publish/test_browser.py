@@ -393,6 +393,32 @@ def test_axe_finds_nothing_serious_in_the_kept_deck_and_in_a_notebooks_cells(rea
     assert faults(reader.tab, ".cxr-figure") == []
 
 
+def test_the_kept_deck_shows_every_figure_with_the_network_off(read, tmp_path):
+    reader = read(offline=True)
+    # Alone, as it was cloned: without the plotly.js that lies beside it where it was made.
+    shutil.copy(config.PROJECT / "presentation/results/images128/deck.html", tmp_path)
+    reader.tab.goto((tmp_path / "deck.html").as_uri())
+    figures_of_deck = reader.tab.locator(".cxr-figure")
+    assert figures_of_deck.count() >= 5
+    for box in figures_of_deck.all():
+        box.scroll_into_view_if_needed()
+        whole = "(img) => img.complete && img.naturalWidth > 500 && img.clientHeight > 200"
+        assert box.locator("img").evaluate(whole)
+        assert "did not load" not in box.inner_text()
+
+
+def test_code_is_folded_on_the_site_until_it_is_asked_for(published, read):
+    _, folder = published
+    reader = read(offline=True)
+    reader.tab.goto((folder / "000-data_download.html").as_uri())
+    code, fold = reader.tab.locator(".highlight").first, reader.tab.locator("summary").first
+    seen = "(code) => code.checkVisibility({contentVisibilityAuto: true})"
+    assert not code.evaluate(seen)
+    fold.focus()
+    reader.tab.keyboard.press("Enter")
+    assert code.evaluate(seen) and "import" in code.inner_text()
+
+
 def test_axe_would_find_an_unnamed_button(read, tmp_path):
     (tmp_path / "n.html").write_text(
         "<!doctype html><html lang=en><title>n</title><button></button>"

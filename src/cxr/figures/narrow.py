@@ -33,7 +33,9 @@ def reflowed(figure: go.Figure) -> dict | None:
     left = 10 if pictures else _LEFT
     across = (WIDTH - left - _RIGHT) / number
     panel = across * 0.96 if pictures else 170 if number == 1 else 125
-    step = panel + _CAPTION + 15 * lines + (0 if pictures else _TICKS)
+    titled = not pictures and all(figure.layout[x].title.text for x, _ in panels)
+    ticks = 0 if pictures else _TICKS + 20 * titled
+    step = panel + _CAPTION + 15 * lines + ticks
     changes, top = _titles(figure)
     named = [t for t in figure.data if t.type != "image" and t.showlegend is not False and t.name]
     bottom = 20 if pictures else 50 + 22 * len(named)
@@ -48,7 +50,7 @@ def reflowed(figure: go.Figure) -> dict | None:
         row, column = divmod(place, number)
         start = column / number + (gap if column else 0)
         end = (column + 1) / number - (gap if column < number - 1 else 0)
-        high = 1 - (row * step + step - panel - (0 if pictures else _TICKS)) / plot
+        high = 1 - (row * step + step - panel - ticks) / plot
         changes[f"{x}.domain"] = [round(start, 4), round(end, 4)]
         changes[f"{y}.domain"] = [round(max(high - panel / plot, 0), 4), round(high, 4)]
         for at in _captions(figure, x, y):
@@ -109,6 +111,10 @@ def _axes(figure: go.Figure, panels: list[tuple[str, str]], number: int) -> dict
         changes[f"{x}.title.text"] = "<br>".join(textwrap.wrap(below, 44 // number))
         changes[f"{y}.title.text"] = beside
         changes |= {f"{axis}.title.font.size": 12 for axis in (x, y)}
+        changes |= {f"{axis}.tickfont.size": 11 for axis in (x, y)}
         if shared:
             changes[f"{y}.showticklabels"] = place % number == 0
+    for place, note in enumerate(layout.annotations):
+        if note.xref != "paper":  # numbers within a panel
+            changes[f"annotations[{place}].font.size"] = 11
     return changes

@@ -61,9 +61,10 @@ def in_words(name: str, network: keras.Model, run: Mapping) -> str:
         f"{'; in training, ' + ' and '.join(also) if also else ''}. Batches of "
         f"{run['batch_size']}; the learning rate climbs to {spelled(run['learning_rate'])} over "
         f"the first {100 * training.WARM_UP:.0f} % of all steps and falls to 0 along a cosine; "
-        f"each step also draws weights towards 0 (weight decay {spelled(recipe.weight_decay)}). At most "
-        f"{run['epochs']} epochs, fewer if the validation AUROC has not risen for "
-        f"{checkpoint.PATIENCE}; {run['epochs_done']} were needed, and epoch "
+        f"each step also draws weights towards 0 (weight decay "
+        f"{spelled(recipe.weight_decay)}). At most {run['epochs']} epochs, "
+        "fewer if the validation AUROC has not risen for "
+        f"{checkpoint.PATIENCE}; {run['epochs_done']} were run, and epoch "
         f"{run['best_epoch']} was kept."
     )
 

@@ -161,6 +161,11 @@ def sheet(*, side: int = SIDE, columns: int = 7) -> Image.Image:
     return whole
 
 
+def sheet_address() -> str:
+    """`sheet` as the address of an embedded picture."""
+    return _address(sheet())
+
+
 def table(records: pd.DataFrame) -> str:
     """HTML of the atlas: a picture, two sentences and the prevalence of each finding.
 

@@ -13,9 +13,8 @@ from cxr import artifacts, figures
 from cxr.evaluation import controls, ranking
 from cxr.figures.page import templates
 from cxr.figures.positives import positives
-from cxr.figures.style import FINDING_COLOURS
 from cxr.findings import FINDINGS, NO_FINDING, label
-from cxr.publish import slides
+from cxr.publish import atlas, slides
 from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import nih, split_checks, splits
@@ -217,8 +216,9 @@ def _problem() -> Slide:
     return Slide(
         "problem",
         f"One film, {len(FINDINGS)} questions",
-        "A film can show several findings at once, so each gets a probability of its own.",
-        body=_body("problem", findings={label(f): FINDING_COLOURS[f] for f in FINDINGS}),
+        "A film can show several findings at once, so each gets a probability of its own. These "
+        "are drawings, with the sign of each framed.",
+        body=_body("problem", findings=[*map(label, FINDINGS)], atlas=atlas.sheet_address()),
     )
 
 
@@ -357,7 +357,6 @@ def _curves(results: Results, best: Run) -> Slide:
         "without it, too. A curve takes a step for every film with the finding: from "
         f"{steps.min():,} ({label(steps.idxmin())}) to {steps.max():,} ({label(steps.idxmax())}).",
         figure=figure,
-        narrowest=1150,
     )
 
 
@@ -402,7 +401,6 @@ def _calibration(results: Results, best: Run) -> Slide:
         figure=figures.reliability_grid(curves, results.named()[best.name]).update_xaxes(
             tickfont={"size": 9}
         ),
-        narrowest=1150,
     )
 
 

@@ -33,6 +33,8 @@ _CODE = f"""\
 .output_area {{ margin: .5rem 0 1rem; }}
 .output_area pre {{ background: none; border-left: 3px solid var(--line); border-radius: 0; }}
 .prompt {{ display: none; }}
+.code summary {{ color: var(--muted); font-size: .9rem; cursor: pointer; padding: .25rem 0; }}
+@media print {{ .code {{ display: none; }} }}
 </style>
 <noscript><style>.cxr-figure > div:empty::after {{
   content: "This figure is interactive and needs JavaScript; its numbers are in the tables."; }}
@@ -102,7 +104,17 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
             elif "<table" in data.get("text/html", ""):
                 data["text/html"] = markdown.scrolling(data["text/html"])
     exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    return _linked(markdown.wide_tables(exporter.from_notebook_node(notebook)[0]))
+    return _linked(markdown.wide_tables(_folded(exporter.from_notebook_node(notebook)[0])))
+
+
+def _folded(text: str) -> str:
+    """Fold code away until it is asked for: the page reads as an article."""
+    return re.sub(
+        r'<div class="highlight hl-\w+">.*?</pre>\s*</div>',
+        lambda found: f'<details class="code"><summary>Code</summary>{found[0]}</details>',
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def _document(name: str) -> str:
