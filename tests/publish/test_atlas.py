@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from cxr.config import PROJECT
 from cxr.findings import FINDINGS
-from cxr.publish import atlas
+from cxr.publish import atlas, notebooks
 
 
 def test_every_finding_has_two_sentences_of_its_own():
@@ -45,6 +46,15 @@ def test_the_table_counts_the_films_of_these_records():
     assert table.count("<img") == 14 and len(table) < 60_000
     hernia = table.partition("<b>Hernia</b>")[2]
     assert re.search(r"<td>2<br>5 %</td>", hernia) and "of 40 films" in table
+
+
+def test_the_table_is_published_as_it_is(tmp_path):
+    table = atlas.table(pd.DataFrame(0, index=range(40), columns=list(FINDINGS)))
+    cell = nbformat.v4.new_code_cell("display(...)", id="atlas")
+    data = {"text/html": table, "text/plain": "<IPython.core.display.HTML object>"}
+    cell.outputs = [nbformat.v4.new_output("display_data", data)]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert notebooks.clean(notebook, tmp_path).cells[0].outputs[0].data["text/html"] == table
 
 
 def test_the_readmes_picture_is_the_atlas():

@@ -319,6 +319,8 @@ def _without_times(table: str) -> str:
     """A frame's HTML, with a dash for each value below a header that speaks of seconds."""
     head, end, body = table.partition("</thead>")
     headers = re.findall("<th>(.*?)</th>", head)
+    if not any(_TIMES.fullmatch(header) for header in headers):
+        return table
 
     def mask(row: re.Match) -> str:
         # Labels of rows stand in <th>, so the values' headers are the last ones.
