@@ -37,6 +37,9 @@ def test_every_axis_title_has_room_above_the_next_panels_name():
     plot = changes["height"] - changes["margin"]["t"] - changes["margin"]["b"]
     gap = (changes["yaxis.domain"][0] - changes["yaxis2.domain"][1]) * plot
     assert changes["xaxis.title.text"] == "epoch" and gap >= 65
+    # The learning rate is no cross-entropy.
+    assert changes["yaxis.title.text"] == "binary cross-entropy"
+    assert changes["yaxis3.title.text"] == ""
 
 
 def test_what_is_no_grid_keeps_its_layout():

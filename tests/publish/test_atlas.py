@@ -1,7 +1,5 @@
 """The atlas shows every finding where its sign was drawn."""
 
-import re
-
 import nbformat
 import numpy as np
 import pandas as pd
@@ -45,7 +43,7 @@ def test_the_table_counts_the_films_of_these_records():
     table = atlas.table(records)
     assert table.count("<img") == 14 and len(table) < 60_000
     hernia = table.partition("<b>Hernia</b>")[2]
-    assert re.search(r"<td>2<br>5 %</td>", hernia) and "of 40 films" in table
+    assert hernia.startswith(": 2 films, 5 %") and "of 40 films" in table
 
 
 def test_the_table_is_published_as_it_is(tmp_path):

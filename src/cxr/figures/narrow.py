@@ -107,7 +107,8 @@ def _axes(figure: go.Figure, panels: list[tuple[str, str]], number: int) -> dict
     for place, (x, y) in enumerate(panels):
         last = place >= len(panels) - number
         below = own[x] or across if last or everywhere else ""
-        beside = own[y] or up if place % number == 0 else ""
+        # One below the other, panels may measure different things.
+        beside = own[y] or (up if number > 1 else "") if place % number == 0 else ""
         changes[f"{x}.title.text"] = "<br>".join(textwrap.wrap(below, 44 // number))
         changes[f"{y}.title.text"] = beside
         changes |= {f"{axis}.title.font.size": 12 for axis in (x, y)}
