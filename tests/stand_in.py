@@ -16,12 +16,40 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from cxr.fetch import catalogue, http_transfer
+from cxr.fetch import catalogue
+from cxr.fetch.patience import Clock, Patience
 
 # As patient as the real thing, in a thousandth of the time.
-QUICK = http_transfer.Patience(
-    connect=2.0, read=0.5, tries=5, first_pause=0.001, longest_pause=0.01, longest_asked=2.0
+QUICK = Patience(
+    connect=2.0,
+    read=0.5,
+    window=0.5,
+    tries=5,
+    first_pause=0.001,
+    longest_pause=0.01,
+    longest_asked=2.0,
+    between_rounds=0.01,
+    budget=0.5,
 )
+
+
+class Ahead(Clock):
+    """A clock that runs ahead instead of waiting; `waits` are the seconds that it skipped."""
+
+    def __init__(self):
+        self.skipped, self.waits, self._lock = 0.0, [], threading.Lock()
+
+    def now(self) -> float:
+        return time.monotonic() + self.skipped
+
+    def wait(self, event, seconds: float) -> bool:
+        due = self.now() + seconds
+        # Others may start to wait at the same moment; then one step is enough for all.
+        time.sleep(0.001)
+        with self._lock:
+            self.waits.append(seconds)
+            self.skipped += max(due - self.now(), 0.0)
+        return event.is_set()
 
 
 def film_png(number: int, *, side: int = 64, mode: str = "L") -> bytes:
@@ -131,6 +159,8 @@ class Server(http.server.ThreadingHTTPServer):
         requests: (name, Range header or "") of every request.
         sent: bytes of bodies sent.
         rate: bytes a second at most, 0 for no limit.
+        outage: whether connections end without an answer just now.
+        sending: called before each piece of a body.
         etags: whether answers have an ETag; "changing" gives each another one.
     """
 
@@ -143,6 +173,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.sent, self.rate, self.etags, self.lock = 0, 0, True, threading.Lock()
         self.ended = threading.Event()
+        self.outage, self.sending = lambda: False, lambda: None
 
     @property
     def address(self) -> str:
@@ -178,6 +209,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         asked = self.headers.get("Range", "")
         with self.server.lock:
             self.server.requests.append((name, asked))
+            if self.server.outage():
+                self.close_connection = True
+                return
             queue = self.server.faults[name]
             self.fault = fault = queue.popleft() if queue else Fault()
         content = self.server.files.get(name)
@@ -247,6 +281,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         step = len(body) if not self.server.rate else max(self.server.rate // 200, 1)
         for start in range(0, len(body), step or 1):
             piece = body[start : start + step]
+            self.server.sending()
             self.wfile.write(piece)
             self.server.sent += len(piece)
             if self.server.rate:

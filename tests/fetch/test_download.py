@@ -11,14 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
-from stand_in import QUICK, Fault, archive, film_png, film_set, films_zip, serving, tar_gz
+from stand_in import QUICK, Ahead, Fault, archive, film_png, film_set, films_zip, serving, tar_gz
 
 from cxr.config import load_config
 from cxr.errors import InputError
@@ -208,46 +207,102 @@ def test_one_refusal_in_the_middle_costs_nothing(site, fault):
     assert site.server.requests.count(("images_02.tar.gz", f"bytes={half}-")) == 2
 
 
-def test_an_outage_of_all_sources_is_waited_for(site, monkeypatch):
-    # Every source fails for more rounds than a night has; the waits are counted, not waited.
-    waits = []
-    patience = dataclasses.replace(
-        QUICK, tries=2, budget=3600.0, between_rounds=60.0, first_pause=0.0, longest_pause=0.0
-    )
-    for archive_ in site.archives[1:]:
-        site.server.faults[archive_.name].extend([Fault(status=503)] * 6)
-        mirror = archive_.mirrors[0].rpartition("/")[2]
-        site.server.faults[mirror].extend([Fault(status=503)] * 6)
-    wait = threading.Event.wait
+def patiently(site, server_down, **changes):
+    """Fetch by a clock that runs ahead, with a server that fails while `server_down(now)`."""
+    clock = Ahead()
+    begun = clock.now()
+    patience = dataclasses.replace(QUICK, clock=clock, **changes)
+    site.server.outage = lambda: server_down(clock.now() - begun)
+    download.fetch_films(site.config, site.archives, list(site.films), patience=patience)
+    return clock
 
-    def told(self, seconds=None):
-        if seconds and seconds > 20:
-            waits.append(seconds)
-            return False
-        return wait(self, seconds)
 
-    monkeypatch.setattr(threading.Event, "wait", told)
-    table = download.fetch_films(site.config, site.archives, list(site.films), patience=patience)
+REAL = {"tries": 8, "first_pause": 1.0, "longest_pause": 60.0, "between_rounds": 30.0}
+
+
+def test_an_outage_of_all_sources_is_waited_for(site):
+    clock = patiently(site, lambda now: now < 3600, budget=2 * 3600, **REAL)
     assert site.on_disk() == site.films
-    assert table["state"].unique().tolist() == ["fetched"]
-    # Three rounds of each of two archives; each wait twice as long as the last, or nearly.
-    assert len(waits) == 6
-    assert min(waits) >= 30
-    assert max(waits) <= 240
+    # Waits grow to minutes, and are never longer than five.
+    assert 120 < max(clock.waits) <= 300
 
 
-def test_an_outage_longer_than_the_budget_is_one_clear_error(site, monkeypatch):
-    patience = dataclasses.replace(QUICK, budget=100.0, between_rounds=30.0)
-    site.server.shutdown()
-    site.server.server_close()
-    wait = threading.Event.wait
-    monkeypatch.setattr(
-        threading.Event,
-        "wait",
-        lambda self, seconds=None: False if seconds and seconds > 10 else wait(self, seconds),
-    )
+def test_what_is_down_for_one_archive_is_known_down_for_all(site):
+    # An hour: each archive by itself would ask some thirty times, from two sources.
+    patiently(site, lambda now: now < 3600, budget=2 * 3600, **REAL)
+    assert site.on_disk() == site.films
+    assert len(site.server.requests) < 45
+
+
+def test_an_outage_longer_than_the_budget_is_one_clear_error(site):
     with pytest.raises(InputError, match="3 of 3 archives could not be had"):
-        download.fetch_films(site.config, site.archives, list(site.films), patience=patience)
+        patiently(site, lambda now: True, budget=3600, **REAL)
+
+
+def test_a_refusal_of_minutes_by_all_is_waited_for(site):
+    # A login page in front of everything, for half a minute.
+    page = Fault(body=b"<html>Sign in</html>", content_type="text/html")
+    for name in list(site.server.files):
+        site.server.faults[name].extend([page] * 5)
+    site.fetch()
+    assert site.on_disk() == site.films
+
+
+def test_parts_of_two_sources_never_need_more_room_than_one_archive(site):
+    # NIH breaks off at nine tenths and then refuses; the mirror's zip has to go somewhere.
+    archive_ = site.archives[1]
+    site.server.faults["images_02.tar.gz"] += [
+        Fault(after=archive_.bytes * 9 // 10),
+        *[Fault(status=404)] * 9,
+    ]
+    most, room = [], max(archive_.bytes, len(site.server.files["images_002.zip"]))
+    folder = site.config.data / "archives"
+    site.server.sending = lambda: most.append(
+        sum(path.stat().st_size for path in folder.glob("images_*2.*") if path.exists())
+    )
+    site.server.rate = 4_000_000
+    site.fetch(parallel=1)
+    assert site.on_disk() == site.films
+    assert max(most) <= room + 200
+
+
+def test_a_kill_just_behind_the_move_leaves_no_entry_without_its_end(site):
+    site.fetch()
+    path = site.config.data / "manifest.json"
+    kept = json.loads(path.read_text())
+    for name in ("films", "time"):
+        del kept["archives"]["images_02.tar.gz"][name]
+    path.write_text(json.dumps(kept))
+    site.fetch()
+    entry = json.loads(path.read_text())["archives"]["images_02.tar.gz"]
+    assert entry["films"] == 10
+    assert entry["time"].startswith("20")
+    assert entry["verified"] == "MD5"
+
+
+def test_what_a_mirror_lacked_is_not_fetched_from_that_mirror_again(site):
+    del site.server.files["images_02.tar.gz"]
+    site.server.files["images_002.zip"] = films_zip(dict(list(site.films.items())[10:19]))
+    site.fetch()
+    site.server.requests.clear()
+    table = site.fetch().set_index("archive")
+    assert "images_002.zip" not in site.asked()
+    assert table.loc["images_02.tar.gz", "state"] == "was there"
+    assert table.loc["images_02.tar.gz", "films"] == 9
+
+
+def test_whatever_one_archive_does_the_others_arrive(site, monkeypatch):
+    unpack = download.unpack.unpack
+
+    def broken(place, *arguments, **options):
+        if "2." in place.name:
+            raise KeyError("a fault that nobody thought of")
+        return unpack(place, *arguments, **options)
+
+    monkeypatch.setattr(download.unpack, "unpack", broken)
+    with pytest.raises(InputError, match="1 of 3 archives could not be had: images_02"):
+        site.fetch()
+    assert len(site.on_disk()) == 20
 
 
 def test_a_server_that_names_each_answer_anew_is_resumed(site):

@@ -11,6 +11,7 @@ from stand_in import QUICK, Fault, serving
 
 from cxr.errors import InputError
 from cxr.fetch import http_transfer
+from cxr.fetch.patience import Hosts, Patience
 
 CONTENT = b"\x1f\x8b" + random.Random(7).randbytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -29,7 +30,7 @@ def fetch(server, folder, **options):
         "size": len(CONTENT),
         "md5": MD5,
         "begins": b"\x1f\x8b",
-        "patience": QUICK,
+        "hosts": Hosts(options.pop("patience", QUICK), options.pop("stop", None)),
     } | options
     path = folder / "film.tar.gz"
     http_transfer.download(f"{server.address}/film.tar.gz", path, **options)
@@ -242,11 +243,10 @@ def test_a_stalled_connection_is_left_for_a_new_one(server, tmp_path):
     assert server.requests[1] == ("film.tar.gz", "bytes=40000-")
 
 
-def test_a_trickle_counts_as_stalled(server, tmp_path, monkeypatch):
-    # Below a thousand bytes a second; each byte would reset the socket's own limit.
-    monkeypatch.setattr(http_transfer, "_TRICKLE", 1e12)
+def test_a_trickle_counts_as_stalled(server, tmp_path):
+    # Each byte would reset the socket's own limit.
     server.rate = 200_000
-    patience = http_transfer.Patience(read=0.1, tries=2, first_pause=0.001)
+    patience = Patience(read=5, window=0.1, floor=1e12, tries=2, first_pause=0.001)
     with pytest.raises(http_transfer.TransferError, match="bytes in 0 s"):
         fetch(server, tmp_path, patience=patience)
 
@@ -254,7 +254,7 @@ def test_a_trickle_counts_as_stalled(server, tmp_path, monkeypatch):
 def test_no_server_at_all_is_told_within_seconds(tmp_path):
     with pytest.raises(http_transfer.TransferError, match=r"refused.*3 tries"):
         http_transfer.download(
-            "http://127.0.0.1:9/film.tar.gz", tmp_path / "film.tar.gz", patience=QUICK
+            "http://127.0.0.1:9/film.tar.gz", tmp_path / "film.tar.gz", hosts=Hosts(QUICK)
         )
 
 
@@ -298,6 +298,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from cxr.fetch import http_transfer
+from cxr.fetch.patience import Hosts, Patience
 from cxr.errors import InputError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -323,7 +324,7 @@ def test_a_full_disk_is_told_and_what_arrived_is_kept(server, tmp_path):
 
 
 def test_ranges_are_read_and_checked(server):
-    with http_transfer.Connection(QUICK) as connection:
+    with http_transfer.Connection(Hosts(QUICK)) as connection:
         url = f"{server.address}/film.tar.gz"
         assert connection.read_range(url, 10, 5)[:2] == (CONTENT[10:15], len(CONTENT))
         assert connection.read_range(url, -5, 5)[0] == CONTENT[-5:]
@@ -347,7 +348,7 @@ def test_a_small_file_is_read_whole_or_not_at_all(server):
 
 
 def test_pauses_double_and_vary():
-    patience = http_transfer.Patience(first_pause=1.0, longest_pause=8.0)
+    patience = Patience(first_pause=1.0, longest_pause=8.0)
     for tries, longest in ((1, 1), (2, 2), (3, 4), (4, 8), (9, 8)):
         pauses = [patience.pause(tries) for _ in range(50)]
         assert longest / 2 <= min(pauses) < max(pauses) <= longest

@@ -4,6 +4,7 @@ import pytest
 from stand_in import QUICK, Fault, film_set, films_tar, films_zip, serving
 
 from cxr.fetch import http_transfer, remote_zip
+from cxr.fetch.patience import Hosts
 
 FILMS = film_set(40)
 
@@ -17,7 +18,7 @@ def server():
 
 @pytest.fixture
 def connection():
-    with http_transfer.Connection(QUICK) as connection:
+    with http_transfer.Connection(Hosts(QUICK)) as connection:
         yield connection
 
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -11,6 +12,7 @@ import shutil
 import threading
 import urllib.parse
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -22,8 +24,10 @@ from cxr.config import Config
 from cxr.errors import InputError
 from cxr.fetch import catalogue, http_transfer, inventory, remote_zip, unpack
 from cxr.fetch.manifest import Manifest, data_settings, locked
+from cxr.fetch.patience import Hosts, Patience, Stopped, TransferError, Turns
 
-_BY_CRC = {"verified": "CRC-32 of each film"}
+_BY_MD5, _BY_CRC = "MD5", "CRC-32 of each film"
+_BY_DECODING = "each film was decoded"
 
 _TAR_GZ, _ZIP = b"\x1f\x8b", b"PK"
 
@@ -39,7 +43,7 @@ def fetch_films(
     archives: Sequence[catalogue.Archive],
     wanted: Sequence[str],
     *,
-    patience: http_transfer.Patience | None = None,
+    patience: Patience | None = None,
 ) -> pd.DataFrame:
     """Fetch the films that are wanted and not there yet.
 
@@ -99,12 +103,13 @@ class _Stage:
     """One run of stage 000: what is missing, and the means to get it."""
 
     def __init__(self, config: Config, archives, wanted, patience):
-        self.config, self.patience = config, patience or http_transfer.Patience()
+        self.config = config
         self.manifest = Manifest(config.data, data_settings(config))
         self.folder, self.images = config.data / "archives", config.data / "images"
         # On the films' own disk, also where their folder is a link to another one.
         self.scratch = self.images / ".unpacking"
         self.stop = threading.Event()
+        self.hosts = Hosts(patience, self.stop)
         # A sample of real films is read out of remote archives, film by film.
         self.by_film = config.sample is not None and not config.phantoms
         self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
@@ -120,8 +125,7 @@ class _Stage:
         for archive, films in self.wanted.items():
             if films and archive not in todo:
                 self._remove(archive)
-                rows[archive.name] = {"films": len(films), "state": "was there"}
-                rows[archive.name] |= _brief(self.manifest.entry("archives", archive.name))
+                rows[archive.name] = _brief(self._complete(archive)) | {"state": "was there"}
         if todo:
             self._check_space(todo)
             self._work(todo, rows)
@@ -148,9 +152,11 @@ class _Stage:
                 for job in concurrent.futures.as_completed(jobs):
                     try:
                         rows[jobs[job].name] = job.result()
-                    except (http_transfer.TransferError, unpack.UnsafeArchive) as error:
+                    except Exception as error:
+                        if not _of_source(error):
+                            raise
                         # One archive's fault is not the others'.
-                        failures[jobs[job].name] = str(error)
+                        failures[jobs[job].name] = str(error) or type(error).__name__
             except BaseException:
                 # An interrupt, or a disk that is full: the others end, what arrived is kept.
                 self.stop.set()
@@ -172,35 +178,40 @@ class _Stage:
         total = sum(archive.bytes for archive in archives)
         return bars.add(label, total=total, unit="B", **options)
 
+    def _complete(self, archive: catalogue.Archive) -> dict:
+        """The manifest's entry; a kill just behind the films' move leaves it without its end."""
+        entry = self.manifest.entry("archives", archive.name)
+        if "time" not in entry:
+            by_hand = {"source": "films put there by hand", "verified": _BY_DECODING}
+            entry = self._note(archive, {"refused": {}} | (entry or by_hand))
+        return entry
+
+    def _note(self, archive: catalogue.Archive, facts: dict) -> dict:
+        """Note what is known of an archive whose films are there."""
+        films = len(self.wanted[archive] - facts["refused"].keys())
+        facts = facts | {"films": films, "time": artifacts.now()}
+        self.manifest.note("archives", archive.name, **facts)
+        return facts
+
     def _get(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
         """Films of one archive onto the disk; what the manifest says about it."""
         bar.restart()
         get = self._read_films if self.by_film else self._fetch_archive
-        facts = self._patiently(functools.partial(get, archive, bar, pool), bar)
+        try:
+            facts = get(archive, bar, pool)
+        except TransferError:
+            if self._lacking(archive) is None:
+                raise
+            bar.finish("its mirror lacks the others, and NIH does not serve just now")
+            return _brief(self._complete(archive)) | {"state": "was there"}
         bar.finish("done")
-        facts |= {
-            "films": len(self.wanted[archive]) - len(facts["refused"]),
-            "time": artifacts.now(),
-        }
-        self.manifest.note("archives", archive.name, **facts)
-        return _brief(facts) | {"state": "fetched"}
+        return _brief(self._note(archive, facts)) | {"state": "fetched"}
 
-    def _patiently(self, get: Callable[[], dict], bar: progress.Bar) -> dict:
-        """Call `get` until some source serves; a source that only failed may serve later."""
-        waited = 0.0
-        for rounds in itertools.count(1):
-            try:
-                return get()
-            except http_transfer.TransferError as error:
-                pause = self.patience.round_pause(rounds)
-                waited += pause
-                if not error.passing or waited > self.patience.budget:
-                    raise
-                bar.say(f"no source answers; all are tried again in {pause:.0f} s")
-                if self.stop.wait(pause):
-                    raise http_transfer.Stopped from error
-                bar.restart()
-        raise AssertionError
+    def _lacking(self, archive: catalogue.Archive) -> str | None:
+        """The mirror that is known to lack all films that are missing; None if there is none."""
+        entry = self.manifest.entry("archives", archive.name)
+        lacks = self.missing[archive] <= entry.get("refused", {}).keys()
+        return entry["source"] if lacks and entry.get("source") in archive.mirrors else None
 
     def _fetch_archive(
         self,
@@ -210,33 +221,113 @@ class _Stage:
         count: Callable | None = None,
     ) -> dict:
         """Download, verify, unpack and remove one archive; `count` is told what arrives."""
-        failures, count = http_transfer.Failures(), count or bar.advance
-        for path, facts in self._copies(archive, bar, count, failures):
-            # Noted before the films are in place: then their source is known in any case.
-            refused = self.manifest.entry("archives", archive.name).get("refused", {})
-            self.manifest.note("archives", archive.name, **facts, refused=refused)
+        count, lacking = self._stoppable(count or bar.advance), self._lacking(archive)
+        sources = {source.url: source for source in self._sources(archive)}
+        sources.pop(lacking or "", None)
+        turns = Turns(list(sources), self.hosts, bar.say)
+        take = functools.partial(self._take, archive, bar, pool)
+        for place, facts in self._copies(archive, bar, count, turns):
             try:
-                found = unpack.unpack(
-                    path,
-                    self.images,
-                    scratch=self.scratch / archive.name,
-                    pool=pool,
-                    wanted=self.missing[archive],
-                    size=self.config.store_size,
-                    advance=self._unpacking(archive, bar),
-                    stop=self.stop,
-                )
-            except unpack.DamagedArchive as error:
-                failures.add(facts["source"], error)
-                path.unlink()
-                continue
-            # The films must be on the disk before what they came from goes.
-            os.sync()
-            self._remove(archive)
-            absent = self.missing[archive] - set(found.films) - found.refused.keys()
-            refused |= found.refused | dict.fromkeys(absent, "not in its archive")
-            return facts | {"refused": refused}
-        raise failures.all()
+                return take(place, facts)
+            except (unpack.DamagedArchive, unpack.UnsafeArchive) as error:
+                turns.failed(place, error)
+                if isinstance(error, unpack.DamagedArchive):
+                    place.unlink()
+        # What a mirror lacks is no reason to wait for hours.
+        for url in itertools.islice(turns, None if lacking is None else len(sources)):
+            bar.restart()
+            bar.say(url.split("/")[2])
+            counted = self._within_room(archive, sources[url].place, count, turns)
+            try:
+                return self._download(sources[url], counted, bar, take)
+            except Exception as error:
+                if not _of_source(error):
+                    raise
+                turns.failed(url, error)
+                bar.take_back()
+        raise turns.error()
+
+    def _download(self, source: "_Source", count: Callable, bar: progress.Bar, take) -> dict:
+        """Films out of one source's archive; a damaged one is fetched once more."""
+        for last in (source.original, True):
+            came = http_transfer.download(
+                source.url, source.place, **source.expected, advance=count, hosts=self.hosts
+            )
+            facts = {"source": source.url, "bytes": source.place.stat().st_size, "md5": came}
+            try:
+                return take(source.place, facts | {"verified": source.verified})
+            except (unpack.DamagedArchive, unpack.UnsafeArchive) as error:
+                source.place.unlink()
+                if last or isinstance(error, unpack.UnsafeArchive):
+                    raise TransferError(str(error)) from error
+            bar.take_back()
+        raise AssertionError
+
+    def _take(
+        self,
+        archive: catalogue.Archive,
+        bar: progress.Bar,
+        pool: Executor,
+        place: Path,
+        facts: dict,
+    ) -> dict:
+        """Films out of a whole copy of an archive, which is removed then."""
+        # Noted before the films are in place: then their source is known in any case.
+        refused = self.manifest.entry("archives", archive.name).get("refused", {})
+        self.manifest.note("archives", archive.name, **facts, refused=refused)
+        found = unpack.unpack(
+            place,
+            self.images,
+            scratch=self.scratch / archive.name,
+            pool=pool,
+            wanted=self.missing[archive],
+            size=self.config.store_size,
+            advance=self._unpacking(archive, bar),
+            stop=self.stop,
+        )
+        # The films must be on the disk before what they came from goes.
+        os.sync()
+        self._remove(archive)
+        absent = self.missing[archive] - set(found.films) - found.refused.keys()
+        # What an earlier source lacked may have come with this one.
+        known = {film: why for film, why in refused.items() if film not in found.films}
+        now = found.refused | dict.fromkeys(absent, "not in its archive")
+        return facts | {"refused": known | now}
+
+    def _stoppable(self, count: Callable) -> Callable:
+        """`count`, but that it ends a transfer, or the reading of a file, once told to stop."""
+
+        def counted(amount: int, *, reused: bool = False) -> None:
+            if self.stop.is_set():
+                raise Stopped
+            count(amount, reused=reused)
+
+        return counted
+
+    def _within_room(
+        self, archive: catalogue.Archive, place: Path, count: Callable, turns: Turns
+    ) -> Callable:
+        """`count`, but that parts from other sources go before both need more than one archive.
+
+        Until then they are kept: this source may break off, and the other one go on.
+        """
+        names = (self.folder / name for name in _names(archive))
+        others = [_part(path) for path in names if path != place and _part(path).exists()]
+        reached, room = 0, archive.bytes - sum(other.stat().st_size for other in others)
+
+        def counted(amount: int, *, reused: bool = False) -> None:
+            nonlocal reached
+            reached += amount
+            count(amount, reused=reused)
+            if amount > 0 and not reused:
+                turns.progressed()
+            if others and reached > room:
+                for other in others:
+                    other.unlink(missing_ok=True)
+                    other.with_name(other.name + ".json").unlink(missing_ok=True)
+                others.clear()
+
+        return counted
 
     def _unpacking(self, archive: catalogue.Archive, bar: progress.Bar) -> Callable:
         """What says beside the bar how many films are unpacked."""
@@ -252,95 +343,93 @@ class _Stage:
                 (self.folder / (name + ending)).unlink(missing_ok=True)
 
     def _copies(
-        self,
-        archive: catalogue.Archive,
-        bar: progress.Bar,
-        count: Callable,
-        failures: http_transfer.Failures,
-    ) -> Iterator:
-        """Whole copies of an archive: from this disk, from NIH, from the mirrors."""
+        self, archive: catalogue.Archive, bar: progress.Bar, count: Callable, turns: Turns
+    ) -> Iterator[tuple[Path, dict]]:
+        """Copies of an archive that lie on this disk, with what is known of them."""
         path, *others = (self.folder / name for name in _names(archive))
-        by_md5 = {"md5": archive.md5, "verified": "MD5"}
         for place in (path, *others):
             if not place.exists() or place.suffix == ".zip":
                 continue
             bar.say("verifying")
             if _md5(place, count) == archive.md5:
-                yield place, {"source": str(place), "bytes": archive.bytes} | by_md5
+                known = {"source": str(place), "bytes": archive.bytes, "md5": archive.md5}
+                yield place, known | {"verified": _BY_MD5}
             elif place.stat().st_size < archive.bytes and not _part(path).exists():
                 # Perhaps a download by other means that was cut off: its MD5 will tell.
                 place.replace(_part(path))
             else:
-                failures.add(place, f"its MD5 is not {archive.md5}")
+                turns.failed(place, TransferError(f"its MD5 is not {archive.md5}"))
             bar.take_back()
         for place in others:
             if place.exists() and zipfile.is_zipfile(place):
-                yield place, {"source": str(place), "bytes": place.stat().st_size} | _BY_CRC
+                bar.say("reading")
+                known = {"source": str(place), "bytes": place.stat().st_size}
+                known["md5"] = _md5(place, count)
+                bar.take_back()
+                yield place, known | {"verified": _BY_CRC}
+
+    def _sources(self, archive: catalogue.Archive) -> Iterator["_Source"]:
+        """Where a whole archive is served: NIH first, then the mirrors."""
         if self.by_film:
             return
-        original: dict = {"size": archive.bytes, "md5": archive.md5, "begins": _TAR_GZ}
-        served = [(archive.url, path, original, by_md5, 1)]
+        expected: dict = {"size": archive.bytes, "md5": archive.md5, "begins": _TAR_GZ}
+        path = self.folder / archive.name
+        yield _Source(archive.url, path, expected, _BY_MD5, original=True)
         for mirror in archive.mirrors:
-            # A zip's own checksum is unknown: a damaged one shows when it is unpacked. Then
-            # it is fetched once more.
+            # A zip's own checksum is unknown: a damaged one shows when it is unpacked.
             place = path.with_name(mirror.rpartition("/")[2])
-            served.append((mirror, place, {"begins": _ZIP}, _BY_CRC, 2))
-        for url, place, expected, verified, tries in served:
-            bar.say(url.split("/")[2])
-            try:
-                for _ in range(tries):
-                    came = http_transfer.download(
-                        url,
-                        place,
-                        **expected,
-                        advance=count,
-                        patience=self.patience,
-                        stop=self.stop,
-                    )
-                    told = {"source": url, "bytes": place.stat().st_size, "md5": came}
-                    yield place, told | verified
-                    bar.take_back()
-            except http_transfer.TransferError as error:
-                failures.add(url, error)
-                bar.take_back()
+            yield _Source(mirror, place, {"begins": _ZIP}, _BY_CRC, original=False)
 
     def _read_films(self, archive: catalogue.Archive, bar: progress.Bar, pool: Executor) -> dict:
         """Single films out of one archive: from this disk if it lies there, or its mirrors."""
         if any((self.folder / name).exists() for name in _names(archive)):
-            with contextlib.suppress(http_transfer.TransferError):
+            with contextlib.suppress(TransferError):
                 # Bytes of an archive are not what this bar counts.
                 return self._fetch_archive(archive, bar, pool, lambda amount, reused=False: None)
-        failures, read = http_transfer.Failures(), 0
-        refused = self.manifest.entry("archives", archive.name).get("refused", {})
-        scratch, images = self.scratch / archive.name, self.images
-        left = {film for film in self.missing[archive] if not (images / film).exists()}
-        with http_transfer.writable(images):
+        if not archive.mirrors:
+            raise TransferError("it has no mirror that serves films")
+        entry = self.manifest.entry("archives", archive.name)
+        facts: dict = {name: dict(entry.get(name, {})) for name in ("refused", "crc32")}
+        facts["bytes"] = 0
+        left = {film for film in self.missing[archive] if not (self.images / film).exists()}
+        turns = Turns(archive.mirrors, self.hosts, bar.say)
+        for mirror in turns:
+            try:
+                self._read_from(mirror, archive, left, facts, bar)
+            except Exception as error:
+                if not _of_source(error):
+                    raise
+                turns.failed(mirror, error)
+                continue
+            facts["refused"] |= dict.fromkeys(left, "not in its archive")
+            return {"source": mirror, "verified": _BY_CRC} | facts
+        raise turns.error()
+
+    def _read_from(
+        self,
+        mirror: str,
+        archive: catalogue.Archive,
+        left: set[str],
+        facts: dict,
+        bar: progress.Bar,
+    ) -> None:
+        """Films out of one mirror's archive; takes them out of `left` and adds to `facts`."""
+        scratch = self.scratch / archive.name
+        with http_transfer.writable(self.images):
             scratch.mkdir(parents=True, exist_ok=True)
-            images.mkdir(parents=True, exist_ok=True)
-            for mirror in archive.mirrors:
-                try:
-                    with http_transfer.Connection(self.patience, self.stop) as connection:
-                        packed = remote_zip.RemoteZip(mirror, connection)
-                        for film, content in packed.read(left & packed.films):
-                            read += len(content)
-                            left.discard(film)
-                            bar.advance()
-                            try:
-                                unpack.store(content, scratch / film, self.config.store_size)
-                            except ValueError as error:
-                                refused[film] = str(error)
-                            else:
-                                (scratch / film).replace(images / film)
-                except http_transfer.TransferError as error:
-                    failures.add(mirror, error)
-                    continue
-                refused |= dict.fromkeys(left, "not in its archive")
-                return {"source": mirror, "bytes": read, "refused": refused} | _BY_CRC
-        raise (
-            failures.all()
-            if archive.mirrors
-            else http_transfer.TransferError("it has no mirror that serves films")
-        )
+            with http_transfer.Connection(self.hosts) as connection:
+                packed = remote_zip.RemoteZip(mirror, connection)
+                for film, content in packed.read(left & packed.films):
+                    facts["bytes"] += len(content)
+                    facts["crc32"][film] = f"{zlib.crc32(content):08x}"
+                    left.discard(film)
+                    bar.advance()
+                    try:
+                        unpack.store(content, scratch / film, self.config.store_size)
+                    except ValueError as error:
+                        facts["refused"][film] = str(error)
+                    else:
+                        (scratch / film).replace(self.images / film)
 
     def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int]:
         """Bytes of disk that the films take, and the archives that lie there at one time."""
@@ -380,6 +469,30 @@ class _Stage:
         path = self.folder / archive.name
         there = sum(place.stat().st_size for place in (path, _part(path)) if place.exists())
         return max(archive.bytes - there, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where an archive is served.
+
+    Attributes:
+        place: where it goes.
+        expected: what `http_transfer.download` is told of it.
+        verified: how what comes is verified.
+        original: whether its checksum is known, so that damage shows while it comes.
+    """
+
+    url: str
+    place: Path
+    expected: dict
+    verified: str
+    original: bool
+
+
+def _of_source(error: Exception) -> bool:
+    """Whether another source may help: not where this disk is at fault, or the user ends it."""
+    ours = isinstance(error, InputError) and not isinstance(error, unpack.UnsafeArchive)
+    return not (ours or isinstance(error, Stopped))
 
 
 def _brief(facts: dict) -> dict:

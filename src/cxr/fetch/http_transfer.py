@@ -1,13 +1,12 @@
 """One file over HTTP: resumed where it broke off, verified, patient but not for ever."""
 
 import contextlib
-import dataclasses
 import datetime
 import email.utils
 import hashlib
-import random
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import urllib3
 
 from cxr import artifacts
 from cxr.errors import InputError
+from cxr.fetch.patience import BRIEF, Host, Hosts, Patience, Stopped, TransferError
 
 # Large enough that Python's share of the work is small, small enough that a bar moves.
 CHUNK = 1 << 20
@@ -25,11 +25,8 @@ CHUNK = 1 << 20
 # A try counts as progress once it brought the file this much further than any before.
 _PROGRESS = 1 << 20
 
-# Bytes a second; a connection below this is given up for a new one.
-_TRICKLE = 1000
-
-# A server that never answered at all gets this many tries: it is down, or there is no network.
-_UNANSWERED_TRIES = 3
+# How often a guard looks, in seconds.
+_LOOK = 0.25
 
 # A refusal is believed once it came so often in a row: what stands before a server (a
 # balancer, a login page) may refuse what is served a moment later.
@@ -48,39 +45,6 @@ _BROKEN = (
 )
 
 
-class TransferError(Exception):
-    """This source does not serve the file; another one might.
-
-    Attributes:
-        passing: whether this one might, too, later: it did not answer, or broke off.
-    """
-
-    passing = False
-
-
-class Failures:
-    """What each source of one file said, to be told where none served it."""
-
-    def __init__(self):
-        self._said: list[str] = []
-        self._passing = False
-
-    def add(self, source: object, reason: object) -> None:
-        """Note why a source did not serve."""
-        self._said.append(f"{source}: {reason}")
-        self._passing |= getattr(reason, "passing", False)
-
-    def all(self) -> TransferError:
-        """Everything that was said, as one error."""
-        error = TransferError("; ".join(self._said))
-        error.passing = self._passing
-        return error
-
-
-class Stopped(Exception):
-    """The transfer was told to stop; what arrived is kept."""
-
-
 class _TryAgain(Exception):
     """This try failed; `wait` is what the server asked for, in seconds.
 
@@ -93,61 +57,138 @@ class _TryAgain(Exception):
         self.wait, self.refused = wait, refused
 
 
-@dataclasses.dataclass(frozen=True)
-class Patience:
-    """How long to wait for a server, and how often to ask again. Times in seconds."""
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Lets a guard see each socket before it connects, and end what blocks on it."""
 
-    connect: float = 10.0
-    # Without a byte for this long, a connection counts as stalled.
-    read: float = 60.0
-    # So many tries in a row without progress end the transfer.
-    tries: int = 8
-    # The first pause; each one is twice the last, up to the longest.
-    first_pause: float = 1.0
-    longest_pause: float = 60.0
-    # A server that asks for a longer pause than this has refused.
-    longest_asked: float = 900.0
-    # An archive that no source serves just now is tried again for so long: a night's outage
-    # ends, and nobody is there to start anew.
-    budget: float = 6 * 3600.0
-    # The pause before all sources are tried again; doubled up to ten times as long.
-    between_rounds: float = 30.0
+    def __init__(self, guard: "_Guard"):
+        super().__init__()
+        self._guard = guard
 
-    def pause(self, tries: int) -> float:
-        """Exponential backoff with jitter, so that parallel transfers do not return at once."""
-        longest = min(self.longest_pause, self.first_pause * 2 ** (tries - 1))
-        return longest * random.uniform(0.5, 1.0)
-
-    def round_pause(self, rounds: int) -> float:
-        """Before another round of all sources, after so many that failed."""
-        return self.between_rounds * min(10, 2 ** (rounds - 1)) * random.uniform(0.5, 1.0)
+    def get_connection_with_tls_context(self, *arguments, **options):
+        pool = super().get_connection_with_tls_context(*arguments, **options)
+        kind, guard = pool.ConnectionCls, self._guard
+        if not hasattr(kind, "guard"):
+            connect = {"guard": guard, "_new_conn": lambda line: _connected(line, guard)}
+            pool.ConnectionCls = type(kind.__name__, (kind,), connect)
+        return pool
 
 
-# For small files with several mirrors: the next mirror is the better second try.
-BRIEF = Patience(connect=4.0, read=15.0, tries=2, first_pause=0.5)
+def _connected(line, guard: "_Guard") -> socket.socket:
+    """A socket to the server of an urllib3 connection, whichever of its addresses answers."""
+    name, trouble = line._dns_host.strip("[]"), OSError("it has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        name, line.port, type=socket.SOCK_STREAM
+    ):
+        opened = socket.socket(family, kind, protocol)
+        guard.opened(opened)
+        try:
+            for option in line.socket_options or ():
+                opened.setsockopt(*option)
+            opened.settimeout(line.timeout)
+            opened.connect(address)
+            return opened
+        except OSError as error:
+            opened.close()
+            trouble = error
+        if guard.ended():
+            break
+    raise trouble
+
+
+class _Guard:
+    """Ends a request that does not begin to answer in time, or once told to stop.
+
+    A socket's own limit is reset by every byte, so headers that drip, or `100 Continue`
+    without end, would never end.
+    """
+
+    def __init__(self, stop: threading.Event):
+        self._stop, self._closed, self._lock = stop, threading.Event(), threading.Lock()
+        self._line: socket.socket | None = None
+        self._until = float("inf")
+        self.late = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def opened(self, connection: socket.socket) -> None:
+        """Watch this socket from now on, and no other."""
+        with self._lock:
+            self._forget()
+            # A handle of its own: TLS takes the first one over.
+            self._line = connection.dup()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """End what takes longer."""
+        self.late, self._until = False, time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._until = float("inf")
+
+    @contextlib.contextmanager
+    def ending_faults(self) -> Iterator[None]:
+        """End what a fault leaves unread."""
+        try:
+            yield
+        except BaseException:
+            self.end()
+            raise
+
+    def ended(self) -> bool:
+        """Whether no request may go on."""
+        return self.late or self._stop.is_set()
+
+    def end(self) -> None:
+        """End whatever goes on over the socket."""
+        with self._lock:
+            if self._line is not None:
+                with contextlib.suppress(OSError):
+                    self._line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._closed.set()
+        self._thread.join()
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK):
+            self.late |= time.monotonic() > self._until
+            if self.ended():
+                self.end()
 
 
 class Connection:
-    """A session with one server, and the patience to use it with. Not for several threads.
+    """A session with servers, one request at a time. Not for several threads.
 
     Args:
-        patience: when to wait and when to give up.
-        stop: ends waits and transfers with `Stopped` once it is set.
+        hosts: what is known of the servers, and how patient to be with them.
     """
 
-    def __init__(self, patience: Patience | None = None, stop: threading.Event | None = None):
-        self.patience = patience or Patience()
-        self.stop = stop or threading.Event()
-        self._answered = False
+    def __init__(self, hosts: Hosts | None = None):
+        self.hosts = hosts or Hosts()
+        self.patience, self.stop = self.hosts.patience, self.hosts.stop
+        self._guard = _Guard(self.stop)
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(self._guard))
         # An archive is kept as it is, and ranges count its own bytes: no encoding on the way.
         self._session.headers["Accept-Encoding"] = "identity"
+        self._host: Host | None = None
 
     def __enter__(self) -> "Connection":
         return self
 
     def __exit__(self, *error) -> None:
         self._session.close()
+        self._guard.close()
 
     @contextlib.contextmanager
     def get(self, url: str, headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
@@ -163,9 +204,13 @@ class Connection:
                 caller reads the body.
         """
         timeout = (self.patience.connect, self.patience.read)
+        self._host = self.hosts.of(url)
         try:
-            with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-                self._answered, code = True, response.status_code
+            with self._guard.within(sum(timeout)):
+                begun = self._session.get(url, headers=headers, stream=True, timeout=timeout)
+            with begun as response, self._guard.ending_faults():
+                self._host.answered()
+                code = response.status_code
                 if url.startswith("https:") and not response.url.startswith("https:"):
                     raise TransferError(f"it leads from https to {response.url[:100]}")
                 if code in _PASSING:
@@ -174,48 +219,68 @@ class Connection:
                     raise _TryAgain(f"HTTP {code} {response.reason}", refused=True)
                 yield response
         except _BROKEN as error:
-            raise _TryAgain(_plain(error)) from error
+            if self.stop.is_set():
+                raise Stopped from error
+            late = f"no answer within {sum(timeout):.0f} s"
+            raise _TryAgain(late if self._guard.late else _plain(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it arrives, undecoded."""
-        since, arrived = time.monotonic(), 0
+        since, arrived, total = time.monotonic(), 0, 0
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             if self.stop.is_set():
-                raise Stopped
+                break
             yield chunk
             arrived += len(chunk)
             # A socket's own limit is reset by every byte: a trickle would never end.
-            if (seconds := time.monotonic() - since) > self.patience.read:
-                if arrived < _TRICKLE * seconds:
+            if (seconds := time.monotonic() - since) > self.patience.window:
+                if arrived < self.patience.floor * seconds:
                     raise _TryAgain(f"only {arrived:,} bytes in {seconds:.0f} s")
                 since, arrived = time.monotonic(), 0
+            total += len(chunk)
+            if total >= _PROGRESS and self._host is not None:
+                self._host.served()
+                total = 0
+        if self.stop.is_set():
+            raise Stopped
 
-    def persist(self, attempt: Callable[[], bytes | None], reached: Callable[[], int]):
+    def persist(self, url: str, attempt: Callable[[], bytes | None], reached: Callable[[], int]):
         """Call `attempt` until it succeeds or too many tries in a row made no progress.
 
         Args:
+            url: what it asks for.
             attempt: one try; may raise `_TryAgain`.
             reached: how many bytes are there by now.
         """
+        host, patience = self.hosts.of(url), self.patience
         tries, refusals, furthest = 0, 0, reached()
         while True:
+            asked = host.ask()
             try:
-                return attempt()
+                result = attempt()
+                host.served()
+                return result
             except _TryAgain as error:
+                if self.stop.is_set():
+                    raise Stopped from error
                 # A server that starts over each time makes no progress, however much it sends.
                 if reached() >= furthest + _PROGRESS:
                     tries, furthest = 0, reached()
                 tries, refusals = tries + 1, refusals + 1 if error.refused else 0
+                if error.refused:
+                    host.served()
+                else:
+                    host.failed(asked, error, error.wait)
                 if refusals == _REFUSALS:
-                    raise TransferError(f"{error} ({refusals} times in a row)") from error
-                most = self.patience.tries if self._answered else _UNANSWERED_TRIES
-                if tries >= min(most, self.patience.tries):
-                    given_up = TransferError(f"{error} ({tries} tries in a row)")
-                    given_up.passing = True
-                    raise given_up from error
-                if error.wait > self.patience.longest_asked:
-                    raise TransferError(f"{error}; asks to wait {error.wait:.0f} s") from error
-                if self.stop.wait(max(error.wait, self.patience.pause(tries))):
+                    often = f"{error} ({refusals} times in a row)"
+                    raise TransferError(often, refused=True) from error
+                if error.wait > patience.longest_asked:
+                    later = f"{error}; asks to wait {error.wait:.0f} s"
+                    raise TransferError(later, passing=error.wait <= patience.budget) from error
+                if tries >= patience.tries or host.down:
+                    often = f"{error} ({tries} tries in a row)"
+                    raise TransferError(often, passing=True) from error
+                if patience.clock.wait(self.stop, patience.pause(tries)):
                     raise Stopped from None
 
     def read_range(
@@ -256,7 +321,7 @@ class Connection:
                     raise _TryAgain(f"{len(content)} bytes for the range {wanted}")
                 return bytes(content), size, found
 
-        return self.persist(attempt, lambda: 0)
+        return self.persist(url, attempt, lambda: 0)
 
 
 def read_small(url: str, *, limit: int, patience: Patience = BRIEF) -> bytes:
@@ -280,8 +345,8 @@ def read_small(url: str, *, limit: int, patience: Patience = BRIEF) -> bytes:
                 raise _TryAgain(f"{len(content):,} of {announced:,} bytes arrived")
             return bytes(content)
 
-    with Connection(patience) as connection:
-        return connection.persist(attempt, lambda: 0)
+    with Connection(Hosts(patience)) as connection:
+        return connection.persist(url, attempt, lambda: 0)
 
 
 def download(
@@ -292,8 +357,7 @@ def download(
     md5: str | None = None,
     begins: bytes = b"",
     advance: Callable[..., None] = lambda amount, reused=False: None,
-    patience: Patience | None = None,
-    stop: threading.Event | None = None,
+    hosts: Hosts | None = None,
 ) -> str:
     """Download `url` to `path`, going on where an earlier call was cut off, however it was.
 
@@ -306,7 +370,7 @@ def download(
         begins: the first bytes of this kind of file, so that a page is not taken for one.
         advance: told how many bytes have arrived since it was last called; negative when
             some had to be thrown away, `reused` for those of an earlier call.
-        patience, stop: see `Connection`.
+        hosts: see `Connection`.
 
     Returns:
         The MD5 of the whole file.
@@ -317,9 +381,9 @@ def download(
         InputError: if it cannot be written.
     """
     with writable(path), _Part(path, size, md5, begins, advance) as part:
-        with Connection(patience, stop) as connection:
+        with Connection(hosts) as connection:
             for _ in range(2):
-                connection.persist(lambda: part.go_on(connection, url), lambda: part.reached)
+                connection.persist(url, lambda: part.go_on(connection, url), lambda: part.reached)
                 if md5 in (None, part.md5.hexdigest()):
                     return part.publish()
                 # Bytes can be altered on the way or on the disk: once is chance, twice is not.
@@ -346,11 +410,15 @@ class _Part:
             self._file.truncate(0)
         # The checksum of what is there comes from the disk, not from a note: a process
         # that was killed may have left anything.
-        self._file.seek(0)
-        while chunk := self._file.read(CHUNK):
-            self._count(chunk, reused=True)
-        if size is not None and self.reached > size:
-            self.discard()
+        try:
+            self._file.seek(0)
+            while chunk := self._file.read(CHUNK):
+                self._count(chunk, reused=True)
+            if size is not None and self.reached > size:
+                self.discard()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> "_Part":
         return self
