@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from cxr import artifacts
@@ -43,3 +47,17 @@ def test_damaged_json_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match="not a readable JSON file"):
         artifacts.read_json(path)
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    gone, runs = process.pid, os.getpid()
+    kept = {f".{runs}-manifest.json", ".lock", ".notes-mine", "manifest.json", f"{gone}-mine"}
+    (tmp_path / "deeper").mkdir()
+    for name in (*kept, f".{gone}-manifest.json", f"deeper/.{gone}-films.csv"):
+        (tmp_path / name).write_text("")
+    artifacts.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"deeper"}
+    assert len(list((tmp_path / "deeper").iterdir())) == 1
+    artifacts.sweep(tmp_path / "absent")

@@ -48,6 +48,29 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what `atomic` left in `folder` when a process was killed.
+
+    Only temporary files by their name, only directly in this folder, and none of a process
+    that runs.
+    """
+    for left in Path(folder).glob(".[0-9]*-*"):
+        process, _, name = left.name[1:].partition("-")
+        if process.isdecimal() and name and left.is_file() and not _runs(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        # Another user's.
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path, option: str) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; it takes that name on success.

@@ -1,6 +1,8 @@
+import contextlib
 import email.utils
 import hashlib
 import random
+import socketserver
 import subprocess
 import sys
 import threading
@@ -352,3 +354,77 @@ def test_pauses_double_and_vary():
     for tries, longest in ((1, 1), (2, 2), (3, 4), (4, 8), (9, 8)):
         pauses = [patience.pause(tries) for _ in range(50)]
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
+
+
+@contextlib.contextmanager
+def raw(answer):
+    """A server that calls `answer(connection, stop)` once for each connection."""
+    stop = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                self.request.recv(4096)
+                answer(self.request, stop)
+
+    class Listener(socketserver.ThreadingTCPServer):
+        daemon_threads, block_on_close = True, False
+
+    with Listener(("127.0.0.1", 0), Handler) as listener:
+        threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_address[1]}/film.tar.gz"
+        finally:
+            stop.set()
+            listener.shutdown()
+
+
+def again_and_again(piece, pause=0.02):
+    def answer(connection, stop):
+        connection.sendall(b"HTTP/1.1 " if piece == b"x" else b"")
+        while not stop.wait(pause):
+            connection.sendall(piece)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        again_and_again(b"x"),
+        again_and_again(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        lambda connection, stop: stop.wait(60),
+    ],
+    ids=["dripping headers", "endless 100 Continue", "silence"],
+)
+def test_an_answer_that_never_begins_is_given_up(answer, tmp_path):
+    # Each byte resets the socket's own limit of 5 s; the guard counts from the request.
+    patience = Patience(connect=0.2, read=0.3, tries=2, first_pause=0.001, between_rounds=0.01)
+    start = time.monotonic()
+    with raw(answer) as url, pytest.raises(http_transfer.TransferError) as error:
+        http_transfer.download(url, tmp_path / "film.tar.gz", hosts=Hosts(patience))
+    assert error.value.passing
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        again_and_again(b"x"),
+        again_and_again(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        lambda connection, stop: stop.wait(60),
+        lambda connection, stop: (
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b"),
+            stop.wait(60),
+        ),
+    ],
+    ids=["dripping headers", "endless 100 Continue", "silence", "a body that stalls"],
+)
+def test_a_stop_ends_whatever_waits(answer, tmp_path):
+    # By the limits of the real thing, a minute each.
+    hosts = Hosts(Patience())
+    threading.Timer(0.3, hosts.stop.set).start()
+    start = time.monotonic()
+    with raw(answer) as url, pytest.raises(http_transfer.Stopped):
+        http_transfer.download(url, tmp_path / "film.tar.gz", hosts=hosts)
+    assert time.monotonic() - start < 5

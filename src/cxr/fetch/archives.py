@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr import phantoms
+from cxr import artifacts, phantoms
 from cxr.config import Config
 from cxr.fetch import small_files
 from cxr.fetch.catalogue import ARCHIVES, FILMS, Archive
@@ -34,6 +34,7 @@ def open_archives(
         yield ()
     elif config.phantoms:
         folder = config.root / ".phantoms"
+        artifacts.sweep(folder)
         paths = phantoms.pack(records, boxes, films, folder, seed=config.seed)
         with phantoms.serve(folder) as address:
             yield tuple(_described(path, f"{address}/{path.name}") for path in paths)

@@ -112,4 +112,6 @@ def locked(data: Path) -> Iterator[None]:
         except OSError:
             # Some network disks have no locks; what is written there is atomic all the same.
             pass
+        for folder in (data, data / "archives"):
+            artifacts.sweep(folder)
         yield

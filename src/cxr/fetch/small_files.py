@@ -57,6 +57,7 @@ def path_of(name: str, *, folder: Path | None = None) -> Path:
 def fetch(name: str, *, folder: Path | None = None) -> Fetched:
     """As `path_of`, with the origin of the copy."""
     folder = PROJECT / ".cache" if folder is None else Path(folder)
+    artifacts.sweep(folder)
     wanted = catalogue.SMALL_FILES[name]
     path = folder / wanted.file
     origin = path.with_name(path.name + ".json")
