@@ -15,7 +15,7 @@ READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
+.PHONY: help run fetch test lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,6 +28,9 @@ help: ## list the targets
 
 run: $(READY) ## set up, then run the four notebooks (PROFILE=full is the real thing)
 	$(BIN)/python -m cxr run --profile $(PROFILE)
+
+fetch: $(READY) ## fetch and verify records and films, with progress (PROFILE=full: 45 GB)
+	$(BIN)/python -m cxr fetch --profile $(PROFILE)
 
 # The processes share the cores as they are: more threads in each would only wait for one another.
 test: export TF_NUM_INTRAOP_THREADS = 1

@@ -1,4 +1,4 @@
-"""`python -m cxr`: run the notebooks, check the machine, publish, evaluate, predict."""
+"""`python -m cxr`: fetch, run the notebooks, check the machine, publish, evaluate, predict."""
 
 import argparse
 import os
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "execute the notebooks in order")
     for flag, name, default in (("--from", "first", "000"), ("--to", "last", "300")):
         run.add_argument(flag, dest=name, default=default, metavar="STAGE", help="000 to 300")
+    command("fetch", _fetch, "do all of 000's work: records and films, verified, with progress")
     text = "name the GPU and the precision; rehearse the training on made-up films"
     preflight = command("preflight", _preflight, text)
     preflight.add_argument("--devices-only", action="store_true", help="do without the rehearsal")
@@ -154,6 +155,7 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from cxr import progress
     from cxr.publish import notebooks
 
     config = load_config(profile=options.profile)
@@ -163,11 +165,16 @@ def _run(options: argparse.Namespace) -> int:
         # Before hours of download, not after them; in a process of its own, so that this one,
         # which waits for hours, holds neither TensorFlow nor a GPU.
         command = [sys.executable, "-m", "cxr", "preflight", "--profile", config.profile]
-        # Notebook 000 rehearses, where it fetches; the demo is over before its rehearsal would be.
+        # Whoever fetches rehearses; the demo is over before its rehearsal would be.
         rehearsed = config.phantoms or "000" in names
         checked = subprocess.run(command + ["--devices-only"] * rehearsed, check=False)
         if checked.returncode:
             return checked.returncode
+    if "000" in names and not config.phantoms:
+        # Here and not in the notebook's kernel, where nobody sees a night's progress.
+        log = notebooks.Log(config.runs / "notebooks" / "run.log", "fetch")
+        with progress.logged(log.write):
+            _fetch_all(config)
     try:
         notebooks.execute(config, names, _environment(config))
     except notebooks.CellError as error:
@@ -177,6 +184,33 @@ def _run(options: argparse.Namespace) -> int:
     if "300" in names:
         print(_headline(config))
     return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    config = load_config(profile=options.profile)
+    _fetch_all(config)
+    print(f"Next: make run PROFILE={config.profile} goes on from here.")
+    return 0
+
+
+def _fetch_all(config: Config) -> None:
+    """What notebook 000 does, by the same functions; prints its tables."""
+    from cxr.fetch import download, preparation, selection, small_files
+    from cxr.fetch.archives import open_archives
+    from cxr.publish import notebooks
+    from cxr.records import nih
+
+    preparation.check(config)
+    print(notebooks.rehearse(config) or "Not rehearsed: none of NIH's films is fetched.")
+    print(small_files.fetch_into_data(config).to_string(index=False), flush=True)
+    records, _ = nih.read_records(config.data / "records.csv")
+    films = selection.wanted(config, records)
+    print(f"{len(films):,} of {len(records):,} films are wanted.", flush=True)
+    with open_archives(config, records, films, selection.boxes(config.data)) as archives:
+        fetched = download.fetch_films(config, archives, films)
+    if len(fetched):
+        print(fetched.to_string(index=False), flush=True)
+    print(download.take_inventory(config, films).to_string(index=False), flush=True)
 
 
 def _headline(config: Config) -> str:

@@ -1,11 +1,29 @@
 """Progress bars that stay a few lines: in a terminal, in JupyterLab, in a log."""
 
+import contextlib
+import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 # A terminal repaints this often; a notebook's every repaint is a message, so less often.
 _TERMINAL_SECONDS, _NOTEBOOK_SECONDS = 0.1, 0.5
+
+# Who reads a log wants to know that it goes on, and to find the end again.
+_LOG_SECONDS = 60
+
+_logs: list[Callable[[str], None]] = []
+
+
+@contextlib.contextmanager
+def logged(write: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, every block of bars tells `write` a line a minute, too."""
+    _logs.append(write)
+    try:
+        yield
+    finally:
+        _logs.remove(write)
 
 
 class Bar:
@@ -15,7 +33,7 @@ class Bar:
         self, bars: "Bars", label: str, total: int | None, unit: str, within: "Bar | None" = None
     ):
         self._bars, self.label, self.total, self.unit = bars, label, total, unit
-        self._within = within
+        self.within = within
         # Work found done at the start counts as done, but not towards the rate.
         self.done, self.reused, self.note = 0, 0, ""
         self._start = time.monotonic()
@@ -26,8 +44,8 @@ class Bar:
         with self._bars.lock:
             self.done += amount
             self.reused += amount if reused else 0
-        if self._within is not None:
-            self._within.advance(amount, reused=reused)
+        if self.within is not None:
+            self.within.advance(amount, reused=reused)
         self._bars.refresh()
 
     def take_back(self) -> None:
@@ -72,7 +90,7 @@ class Bar:
 
 
 class Bars:
-    """A block of bars, repainted in place; in a file or a pipe, only its last state.
+    """A block of bars, repainted in place; in a file or a pipe, a line a minute and the end.
 
     Safe to use from several threads.
 
@@ -86,6 +104,7 @@ class Bars:
         self.lock = threading.RLock()
         self._bars: list[Bar] = []
         self._painted, self._lines, self._handle = 0.0, 0, None
+        self._told, self._over = time.monotonic(), threading.Event()
         self._notebook = _in_notebook()
         self._terminal = not self._notebook and sys.stderr.isatty()
 
@@ -111,20 +130,43 @@ class Bars:
             if not force and time.monotonic() - self._painted < pause:
                 return
             self._painted = time.monotonic()
-            text = "\n".join(bar.line() for bar in self._bars)
+            self._tell()
+            lines = [bar.line() for bar in self._bars]
             if self._notebook:
-                self._paint_notebook(text)
+                self._paint_notebook("\n".join(lines))
             elif self._terminal:
                 up = f"\x1b[{self._lines}A" if self._lines else ""
-                lines = "".join(f"\x1b[2K{line}\n" for line in text.split("\n"))
-                sys.stderr.write(up + lines)
+                # A line that wraps would be two, and the next repaint one line too low.
+                width = shutil.get_terminal_size().columns - 1
+                sys.stderr.write(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
                 sys.stderr.flush()
                 self._lines = len(self._bars)
 
+    def _tell(self) -> None:
+        """Once a minute, say in a line how far the work is, where nothing is repainted."""
+        if time.monotonic() - self._told < _LOG_SECONDS or not self._bars:
+            return
+        self._told = time.monotonic()
+        first, *others = self._bars
+        notes = (f"{b.label}: {b.note}" for b in others if b.note and b._stop is None)
+        line = "  |  ".join((first.line(), *notes))
+        for write in _logs:
+            write(line)
+        if not self._notebook and not self._terminal:
+            print(line, file=sys.stderr, flush=True)
+
+    def _tick(self) -> None:
+        # Work that waits reports nothing, and its clock goes on all the same.
+        while not self._over.wait(1):
+            self.refresh()
+
     def __enter__(self) -> "Bars":
+        if not self._notebook:
+            threading.Thread(target=self._tick, daemon=True).start()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self._over.set()
         for bar in self._bars:
             if bar._stop is None:
                 bar._stop = time.monotonic()

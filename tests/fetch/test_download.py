@@ -38,7 +38,7 @@ class Site:
             described, files = archive(part, server.address, number)
             self.archives.append(described)
             server.files |= files
-        self.config = load_config({}, profile="full", root=root, parallel=2)
+        self.config = load_config({}, profile="full", root=root, parallel=2, image_size=64)
 
     def fetch(self, wanted=None, **changes):
         config = dataclasses.replace(self.config, **changes)
@@ -468,12 +468,13 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, monkeypatc
     assert site.server.requests == []
 
 
-def test_the_space_needed_is_films_and_the_archives_on_their_way(site):
+def test_the_space_needed_is_films_and_the_archives_on_their_way_or_the_cache(site):
     # Two archives at a time, all films: 30 x (packed size + half a block of 4096).
     stage = download._Stage(site.config, site.archives, list(site.films), QUICK)
     packed = [archive.bytes for archive in site.archives]
     films = sum(10 * (size // 10 + 2048) for size in packed)
-    assert stage.space(site.archives) == (films, sum(sorted(packed)[1:]))
+    cache = 30 * 64 * 64
+    assert stage.space(site.archives) == (films, sum(sorted(packed)[1:]), cache)
 
 
 def test_wanted_films_decide_which_archives_are_fetched(site):

@@ -110,6 +110,8 @@ class _Stage:
         self.scratch = self.images / ".unpacking"
         self.stop = threading.Event()
         self.hosts = Hosts(patience, self.stop)
+        # How many films of each archive have been unpacked in this call.
+        self.unpacked: dict[str, int] = {}
         # A sample of real films is read out of remote archives, film by film.
         self.by_film = config.sample is not None and not config.phantoms
         self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
@@ -331,8 +333,16 @@ class _Stage:
 
     def _unpacking(self, archive: catalogue.Archive, bar: progress.Bar) -> Callable:
         """What says beside the bar how many films are unpacked."""
-        numbers, films = itertools.count(1), len(self.missing[archive])
-        return lambda *_, **__: bar.say(f"unpacking {next(numbers):,} of {films:,} films")
+        films, total = len(self.missing[archive]), sum(map(len, self.missing.values()))
+        self.unpacked[archive.name] = 0
+
+        def advance(*_, **__) -> None:
+            self.unpacked[archive.name] += 1
+            bar.say(f"unpacking {self.unpacked[archive.name]:,} of {films:,} films")
+            if bar.within is not None:
+                bar.within.say(f"{sum(self.unpacked.values()):,} of {total:,} films")
+
+        return advance
 
     def _remove(self, archive: catalogue.Archive) -> None:
         """Remove an archive whose films are there, and what is left of tries to get it."""
@@ -431,14 +441,17 @@ class _Stage:
                     else:
                         (scratch / film).replace(self.images / film)
 
-    def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int]:
-        """Bytes of disk that the films take, and the archives that lie there at one time."""
+    def space(self, todo: Sequence[catalogue.Archive]) -> tuple[int, int, int]:
+        """Bytes of disk for films, for the archives that lie there at one time, for the cache."""
         films = sum(len(self.missing[archive]) * self._film_bytes(archive) for archive in todo)
         archives = sorted((self._still_to_come(archive) for archive in todo), reverse=True)
+        wanted = sum(map(len, self.wanted.values()))
+        there = sum(file.stat().st_size for file in (self.config.data / "cache").glob("*/*"))
+        cache = max(wanted * self.config.image_size**2 - there, 0)
         if self.by_film:
-            return films, 0
+            return films, 0, cache
         at_once = len(archives) if self.config.keep_archives else self.config.parallel
-        return films, sum(archives[:at_once])
+        return films, sum(archives[:at_once]), cache
 
     def _check_space(self, todo: Sequence[catalogue.Archive]) -> None:
         """Refuse to start what the disk cannot hold.
@@ -446,13 +459,16 @@ class _Stage:
         Raises:
             InputError: with the bytes needed and free.
         """
-        films, archives = self.space(todo)
+        films, archives, cache = self.space(todo)
+        # The cache is made when the archives are gone, unless they are kept.
+        peak = films + (archives + cache if self.config.keep_archives else max(archives, cache))
         free = shutil.disk_usage(self.config.data).free
-        if films + archives > free:
+        if peak > free:
             raise InputError(
-                f"{self.config.data} needs {progress.quantity(films + archives, 'B')} of disk "
+                f"{self.config.data} needs {progress.quantity(peak, 'B')} of disk "
                 f"space ({progress.quantity(films, 'B')} for films, "
-                f"{progress.quantity(archives, 'B')} for archives on their way), but "
+                f"{progress.quantity(archives, 'B')} for archives on their way, "
+                f"{progress.quantity(cache, 'B')} for the film cache after them), but "
                 f"{progress.quantity(free, 'B')} are free. Make room, choose another disk with "
                 "CXR_ROOT, or ask for less with CXR_STORE_SIZE=256, CXR_PARALLEL=1 or CXR_SAMPLE."
             )

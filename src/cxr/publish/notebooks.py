@@ -70,7 +70,7 @@ def execute(
     for name in names:
         notebook = nbformat.read((folder or PROJECT) / STAGES[name], as_version=4)
         cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-        log = _Log(copies / "run.log", STAGES[name])
+        log = Log(copies / "run.log", STAGES[name])
         with progress.Bars() as bars:
             bar = bars.add(STAGES[name].ljust(width), total=cells, unit="cells")
             client = nbclient.NotebookClient(
@@ -98,7 +98,7 @@ def execute(
             log.write("done")
 
 
-class _Log:
+class Log:
     """One line per event, written at once: it survives a closed browser or terminal."""
 
     def __init__(self, path: Path, name: str):

@@ -1,0 +1,56 @@
+"""`python -m cxr fetch`: all of 000's work, watched from a terminal or a log."""
+
+import pytest
+from stand_in import archive, film_set, serving
+
+from cxr import __main__ as command
+from cxr.fetch import archives, selection
+from cxr.publish import notebooks
+
+
+@pytest.fixture
+def site(monkeypatch, tmp_path, real_records):
+    """Two archives of films that NIH's records list, served here; small files are cached."""
+    names = sorted(real_records["film"])[:20]
+    films = dict(zip(names, film_set(20, side=64).values(), strict=True))
+    with serving() as server:
+        described = []
+        for number, start in enumerate((0, 10), start=1):
+            part = {name: films[name] for name in names[start : start + 10]}
+            made, files = archive(part, server.address, number)
+            described.append(made)
+            server.files |= files
+        monkeypatch.setattr(archives, "ARCHIVES", tuple(described))
+        monkeypatch.setattr(archives, "FILMS", len(real_records))
+        monkeypatch.setattr(selection, "wanted", lambda config, records: names)
+        monkeypatch.setattr(notebooks, "rehearse", lambda config: "Rehearsed.")
+        monkeypatch.setenv("CXR_ROOT", str(tmp_path))
+        monkeypatch.setenv("CXR_PROFILE", "first_archive")
+        monkeypatch.setenv("CXR_IMAGE_SIZE", "64")
+        yield server
+
+
+def test_one_command_does_all_of_the_first_notebooks_work(site, tmp_path, capsys):
+    assert command.main(["fetch"]) == 0
+    told = capsys.readouterr()
+    assert "20 of 112,120 films are wanted" in told.out
+    assert "MD5" in told.out and "records.csv" in told.out
+    assert "all archives" in told.err and "20 of 20 films" in told.err
+    assert "Next: make run PROFILE=first_archive" in told.out
+    assert len(list((tmp_path / "data/images").glob("*.png"))) == 20
+    assert not (tmp_path / "data/archives").exists()
+
+
+def test_a_second_call_asks_for_nothing(site, capsys):
+    assert command.main(["fetch"]) == 0
+    asked = len(site.requests)
+    assert command.main(["fetch"]) == 0
+    assert len(site.requests) == asked
+    assert "was there" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_told_before_the_first_byte(site, tmp_path, capsys):
+    (tmp_path / "subset").write_text("in the way")
+    assert command.main(["fetch"]) == 1
+    assert "subset cannot be written" in capsys.readouterr().err
+    assert not site.requests and not (tmp_path / "data").exists()
