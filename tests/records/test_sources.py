@@ -1,0 +1,434 @@
+"""Other hospitals' tables: each trap as its documentation, or its real table, has it."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxr.errors import InputError
+from cxr.findings import FINDINGS
+from cxr.records import sources
+
+CHEXPERT = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,"
+    "Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,Atelectasis,Pneumothorax,"
+    "Pleural Effusion,Pleural Other,Fracture,Support Devices"
+)
+PADCHEST = (
+    "ImageID,StudyDate_DICOM,PatientID,PatientBirth,PatientSex_DICOM,Projection,Pediatric,Labels"
+)
+VINDR = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
+FOLDER = "film,patient_id,age,sex,view,Mass,Nodule"
+
+
+def chexpert(path="train/patient00001/study1/view1_frontal.jpg", sex="Female", age="68", **said):
+    side = "Lateral" if "lateral" in path else "Frontal"
+    view = said.pop("view", "" if side == "Lateral" else "AP")
+    labels = [said.get(name.replace(" ", "_"), "") for name in CHEXPERT.split(",")[5:]]
+    return ",".join([f"CheXpert-v1.0-small/{path}", sex, age, side, view, *labels])
+
+
+def padchest(labels, image="a.png", patient="8398", view="PA", **about):
+    date, born, sex = (
+        about.get(k, d) for k, d in (("date", "20140915"), ("born", "1930.0"), ("sex", "F"))
+    )
+    return f'{image},{date},{patient},{born},{sex},{view},No,"{labels}"'
+
+
+def vindr(image, *by_reader):
+    return [f"{image},{label},0,R{n + 1},,,," for n, said in enumerate(by_reader) for label in said]
+
+
+def written(folder, header, rows, name="table.csv"):
+    path = folder / name
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def state(records, finding, row=0):
+    return sources.states(records)[finding].iloc[row]
+
+
+def only(source, folder, header, *rows):
+    return sources.read(source, written(folder, header, rows))[0]
+
+
+def counted(source, folder, header, *rows):
+    cleaning = sources.read(source, written(folder, header, rows))[1]
+    return cleaning.set_index("rule")["films"].to_dict()
+
+
+CELLS = [
+    # What a row says -> the state of a finding.
+    ({"Edema": "1.0"}, "Edema", 1),
+    ({"Edema": "0.0"}, "Edema", 0),
+    ({"Edema": "-1.0"}, "Edema", -1),
+    ({"Edema": "-1"}, "Edema", -1),
+    ({"Edema": ""}, "Edema", -2),
+    ({"Edema": "1.0"}, "Pneumonia", -2),
+    ({"Pleural_Effusion": "1.0"}, "Effusion", 1),
+    ({"No_Finding": "1.0"}, "Edema", 0),
+    ({"No_Finding": "1.0", "Support_Devices": "1.0"}, "Pneumothorax", 0),
+    # The source never says these, not even by No Finding.
+    ({"No_Finding": "1.0"}, "Hernia", -2),
+    ({"No_Finding": "1.0"}, "Infiltration", -2),
+    # Nodule or mass: which of the two is not said; that neither is, is.
+    ({"Lung_Lesion": "1.0"}, "Nodule", -1),
+    ({"Lung_Lesion": "1.0"}, "Mass", -1),
+    ({"Lung_Lesion": "0.0"}, "Mass", 0),
+    ({"Lung_Lesion": ""}, "Mass", -2),
+    ({"Pleural_Other": "1.0"}, "Pleural_Thickening", -1),
+    ({"Lung_Opacity": "1.0"}, "Infiltration", -2),
+    ({"Lung_Opacity": "1.0"}, "Consolidation", -2),
+    ({"Enlarged_Cardiomediastinum": "1.0"}, "Cardiomegaly", -2),
+    ({"Fracture": "1.0"}, "Mass", -2),
+]
+
+
+@pytest.mark.parametrize("said, finding, wanted", CELLS)
+def test_a_row_of_chexpert_says_what_is_known_and_no_more(tmp_path, said, finding, wanted):
+    records = only("chexpert", tmp_path, CHEXPERT, chexpert(**said))
+    assert state(records, finding) == wanted
+    # What trains and counts as positive is only what is certain.
+    assert records[finding].iloc[0] == (wanted == 1)
+
+
+LISTS = [
+    ("['normal']", "Mass", 0),
+    ("['pleural effusion', 'cardiomegaly']", "Effusion", 1),
+    ("['pleural effusion', 'cardiomegaly']", "Cardiomegaly", 1),
+    ("['pleural effusion', 'cardiomegaly']", "Edema", 0),
+    # A space before a label, and an empty one among others, as the real table has them.
+    ("['cardiomegaly', ' pleural effusion', '', 'heart insufficiency']", "Effusion", 1),
+    ("['cardiomegaly', ' pleural effusion', '', 'heart insufficiency']", "Edema", -1),
+    # No label at all is not the same as none of the findings.
+    ("['']", "Mass", -2),
+    ("[]", "Mass", -2),
+    ("nan", "Mass", -2),
+    ("", "Mass", -2),
+    ("['unchanged']", "Mass", -2),
+    ("['unchanged', 'pulmonary mass']", "Mass", 1),
+    ("['unchanged', 'pulmonary mass']", "Nodule", -2),
+    # Names that hold a finding's and mean another one.
+    ("['pericardial effusion']", "Effusion", 0),
+    ("['subcutaneous emphysema']", "Emphysema", 0),
+    ("['soft tissue mass']", "Mass", 0),
+    ("['mediastinal mass']", "Mass", 0),
+    ("['hydropneumothorax']", "Pneumothorax", 1),
+    ("['hydropneumothorax']", "Effusion", 1),
+    ("['COPD signs']", "Emphysema", -1),
+    ("['laminar atelectasis', 'laminar atelectasis']", "Atelectasis", 1),
+    ("['calcified granuloma']", "Nodule", -1),
+    ("['calcified granuloma', 'nodule']", "Nodule", 1),
+    ("['hiatal hernia']", "Hernia", 1),
+]
+
+
+@pytest.mark.parametrize("said, finding, wanted", LISTS)
+def test_a_list_of_padchest_says_what_is_known_and_no_more(tmp_path, said, finding, wanted):
+    assert state(only("padchest", tmp_path, PADCHEST, padchest(said)), finding) == wanted
+
+
+N = ["No finding"]
+READERS = [
+    ((["Cardiomegaly"], ["Cardiomegaly"], ["Cardiomegaly"]), "Cardiomegaly", 1),
+    ((["Cardiomegaly"], ["Cardiomegaly"], N), "Cardiomegaly", 1),
+    ((["Cardiomegaly"], N, N), "Cardiomegaly", -1),
+    ((N, N, N), "Cardiomegaly", 0),
+    # Two boxes of one reader are one reader's word.
+    ((["Infiltration", "Infiltration"], N, N), "Infiltration", -1),
+    ((["Cardiomegaly"], ["Infiltration"], N), "Infiltration", -1),
+    ((["Nodule/Mass"], ["Nodule/Mass"], ["Nodule/Mass"]), "Nodule", -1),
+    ((["Nodule/Mass"], ["Nodule/Mass"], N), "Mass", -1),
+    ((["Pulmonary fibrosis"], ["Pulmonary fibrosis"], N), "Fibrosis", 1),
+    ((["ILD"], ["ILD"], N), "Fibrosis", -1),
+    ((["Lung Opacity"], ["Lung Opacity"], N), "Consolidation", 0),
+    ((["Other lesion"], ["Other lesion"], ["Other lesion"]), "Mass", 0),
+    ((["Pleural thickening"], ["Pleural thickening"], N), "Pleural_Thickening", 1),
+    ((["Pleural effusion"], ["Pleural effusion"], N), "Effusion", 1),
+    ((N, N, N), "Pneumonia", -2),
+    ((N, N, N), "Hernia", -2),
+    ((N, N, N), "Edema", -2),
+    ((N, N, N), "Emphysema", -2),
+]
+
+
+@pytest.mark.parametrize("said, finding, wanted", READERS)
+def test_readers_of_vindr_vote(tmp_path, said, finding, wanted):
+    assert state(only("vindr", tmp_path, VINDR, *vindr("a", *said)), finding) == wanted
+
+
+def reports(folder, *reports, views=None):
+    """NLMCXR reports: (number, MeSH terms, films), and the views of the films."""
+    path = folder / "NLMCXR_reports.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number, terms, films in reports:
+            text = f'<eCitation><uId id="CXR{number}"/><MeSH>'
+            text += "".join(f"<major>{term}</major>" for term in terms) + "</MeSH>"
+            text += "".join(f'<parentImage id="{film}"/>' for film in films) + "</eCitation>"
+            member = tarfile.TarInfo(f"ecgen-radiology/{number}.xml")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    if views is not None:
+        pd.DataFrame(views, columns=["imageid", "View Position"]).to_csv(
+            folder / "views.csv", index=False
+        )
+    return path
+
+
+TERMS = [
+    (["normal"], "Mass", 0),
+    (["No Indexing"], "Mass", -2),
+    ([], "Mass", -2),
+    (["Pulmonary Atelectasis/base/left"], "Atelectasis", 1),
+    (["Cardiomegaly/mild", "Pleural Effusion/right/small"], "Effusion", 1),
+    (["Cardiomegaly/mild", "Pleural Effusion/right/small"], "Cardiomegaly", 1),
+    (["Cardiac Shadow/enlarged/mild"], "Cardiomegaly", 1),
+    (["Cardiac Shadow/borderline"], "Cardiomegaly", 0),
+    (["Thickening/pleura/apex/bilateral"], "Pleural_Thickening", 1),
+    (["Thickening/bronchi"], "Pleural_Thickening", 0),
+    (["Subcutaneous  Emphysema/right"], "Emphysema", 0),
+    (["Bullous Emphysema"], "Emphysema", 1),
+    (["Lung/hyperdistention/mild"], "Emphysema", -1),
+    (["Lung/hypoinflation"], "Emphysema", 0),
+    (["Hernia, Hiatal/large"], "Hernia", 1),
+    (["Costophrenic Angle/left/blunted"], "Effusion", -1),
+    (["Pericardial Effusion"], "Effusion", 0),
+    (["Hydropneumothorax/left"], "Pneumothorax", 1),
+    (["Calcified Granuloma/lung"], "Nodule", -1),
+    (["Cystic Fibrosis"], "Fibrosis", 0),
+    (["Airspace Disease/lung"], "Consolidation", -1),
+]
+
+
+@pytest.mark.parametrize("terms, finding, wanted", TERMS)
+def test_terms_of_indiana_say_what_is_known_and_no_more(tmp_path, terms, finding, wanted):
+    path = reports(tmp_path, (7, terms, ["CXR7_IM-1-1001"]), views=[("CXR7_IM-1-1001", "PA")])
+    assert state(sources.read("indiana", path)[0], finding) == wanted
+
+
+def test_each_film_of_a_report_has_its_own_view(tmp_path):
+    films = [f"CXR7_IM-1-{n}001" for n in range(1, 5)]
+    views = [(films[0], "LL"), (films[1], "PA"), (films[2], "AP")]
+    records, cleaning = sources.read(
+        "indiana", reports(tmp_path, (7, ["Mass"], films), views=views)
+    )
+    assert list(records["view"]) == ["PA", "AP"] and set(records["patient_id"]) == {40_000_007}
+    # The lateral one, and one whose view nobody says.
+    assert cleaning.set_index("rule")["films"].to_dict()["films read"] == 4
+    assert 2 in cleaning["films"].tolist()
+
+
+def test_kaggles_names_of_indianas_films_are_understood(tmp_path):
+    path = reports(tmp_path, (1, ["normal"], ["CXR1_1_IM-0001-3001", "CXR1_1_IM-0001-4001"]))
+    pd.DataFrame(
+        {
+            "uid": [1, 1],
+            "filename": ["1_IM-0001-4001.dcm.png", "1_IM-0001-3001.dcm.png"],
+            "projection": ["Frontal", "Lateral"],
+        }
+    ).to_csv(tmp_path / "indiana_projections.csv", index=False)
+    records, _ = sources.read("indiana", path)
+    assert list(records["file"]) == ["CXR1_1_IM-0001-4001"]
+
+
+def test_without_views_indianas_films_cannot_be_used(tmp_path):
+    with pytest.raises(InputError, match=r"which films are frontal; put indiana_projections\.csv"):
+        sources.read("indiana", reports(tmp_path, (1, ["normal"], ["CXR1_1_IM-1-1"])))
+
+
+def test_chexperts_studies_of_a_patient_are_films_of_one_patient(tmp_path):
+    place = "{}/patient00002/study{}/view1_{}.jpg"
+    rows = [chexpert(place.format("train", n, "frontal"), age=str(80 + n)) for n in (10, 2, 1)]
+    rows += [
+        chexpert(place.format("train", 1, "lateral")),
+        chexpert(place.format("valid", 3, "frontal")),
+    ]
+    path = written(tmp_path, CHEXPERT, rows)
+    records, cleaning = sources.read("chexpert", path)
+    assert set(records["patient_id"]) == {10_000_002}
+    # Study 10 comes after study 2, and the film's name says who and which.
+    assert list(records["file"].str.split("/").str[1]) == ["study1", "study2", "study3", "study10"]
+    assert list(records["film"]) == [f"10000002_00{n}.png" for n in range(4)]
+    assert dict(cleaning.itertuples(index=False))["lateral, or no view that is used: left out"] == 1
+
+
+def test_patients_of_two_sources_never_share_a_number(tmp_path):
+    one = only("chexpert", tmp_path, CHEXPERT, chexpert())
+    other = only("padchest", tmp_path, PADCHEST, padchest("['normal']", patient="1"))
+    own = only("folder", tmp_path, FOLDER, "a.png,1,50,F,PA,0,1")
+    numbers = [frame["patient_id"].iloc[0] for frame in (one, other, own)]
+    assert numbers == [10_000_001, 20_000_001, 50_000_001]
+    sources.refuse_shared(one, other)
+    with pytest.raises(InputError, match="1 patients are in both, such as 10000001"):
+        sources.refuse_shared(one, one)
+
+
+@pytest.mark.parametrize(
+    "text, years",
+    [
+        *(("58", 58), ("58.0", 58), ("058Y", 58), ("080y", 80), ("0A", 0), ("077A", 77)),
+        *(("011M", 0), ("030M", 2), ("020D", 0), ("", None), ("nan", None), ("414", None)),
+        *(("-1", None), ("100", 100)),
+    ],
+)
+def test_ages_in_all_spellings(tmp_path, text, years):
+    age = only("folder", tmp_path, FOLDER, f"a.png,1,{text},F,PA,0,1")["age"].iloc[0]
+    assert (None if pd.isna(age) else age) == years
+
+
+@pytest.mark.parametrize(
+    "date, born, years",
+    [("20140915", "1930.0", 84), ("20140915", "", None), ("20140915", "nan", None)],
+)
+def test_padchests_ages_come_from_two_years(tmp_path, date, born, years):
+    age = only("padchest", tmp_path, PADCHEST, padchest("['normal']", date=date, born=born))["age"][
+        0
+    ]
+    assert (None if pd.isna(age) else age) == years
+
+
+@pytest.mark.parametrize("view, kept", [("PA", "PA"), ("AP_horizontal", "AP"), ("AP", "AP")])
+def test_padchests_frontal_projections_are_kept(tmp_path, view, kept):
+    rows = [padchest("['normal']", view=view)]
+    rows += [padchest("['normal']", f"{n}.png", view=n) for n in ("L", "COSTAL", "UNK", "EXCLUDE")]
+    records, cleaning = sources.read("padchest", written(tmp_path, PADCHEST, rows))
+    assert list(records["view"]) == [kept]
+    assert dict(cleaning.itertuples(index=False))["lateral, or no view that is used: left out"] == 4
+
+
+@pytest.mark.parametrize(
+    "sex, kept", [("F", "F"), ("M", "M"), ("O", "unknown"), ("nan", "unknown")]
+)
+def test_a_sex_that_is_neither_is_unknown(tmp_path, sex, kept):
+    assert only("padchest", tmp_path, PADCHEST, padchest("['normal']", sex=sex))["sex"][0] == kept
+
+
+def test_films_that_padchest_excludes_are_left_out_and_counted(tmp_path):
+    rows = [padchest("['normal']"), padchest("['exclude', 'normal']", "b.png")]
+    counts = counted("padchest", tmp_path, PADCHEST, *rows)
+    assert counts["marked by the source as unfit: left out"] == 1
+
+
+@pytest.mark.parametrize(
+    "source, header, row",
+    [
+        ("chexpert", CHEXPERT, chexpert(Edema="1.0")),
+        ("padchest", PADCHEST, padchest("['mass']")),
+        ("folder", FOLDER, "a/b.png,1,50,F,PA,0,1"),
+    ],
+)
+def test_a_row_that_stands_there_twice_is_one_film(tmp_path, source, header, row):
+    counts = counted(source, tmp_path, header, row, row, row)
+    assert counts["rows that repeat another one: left out"] == 2
+
+
+REFUSED = [
+    # Source, header, rows, what is said.
+    ("chexpert", CHEXPERT, [chexpert(Edema="2")], r"line 2: '2' in Edema is none of 1, 0, -1"),
+    ("chexpert", CHEXPERT, [chexpert(), chexpert(Edema="1.0")], "line 3: .* twice, with different"),
+    ("chexpert", CHEXPERT, [chexpert("train/view1_frontal.jpg")], "names no patient and study"),
+    ("chexpert", CHEXPERT, [chexpert(view="XX")], "'XX' is no known view"),
+    ("chexpert", CHEXPERT, [chexpert(age="old")], "'old' is no age"),
+    ("chexpert", CHEXPERT, [chexpert("a/patient1/study1/1_lateral.jpg")], "no frontal film"),
+    ("chexpert", CHEXPERT.replace(",Edema", ",Oedema"), [chexpert()], r"column\(s\) Edema"),
+    ("chexpert", PADCHEST, [padchest("['normal']")], r"lacks the column\(s\) Path"),
+    ("padchest", PADCHEST, [padchest("['normal']"), padchest("['masss']", "b.png")],
+     r"line 3: unknown label\(s\) masss \(1 films\)"),
+    ("padchest", PADCHEST, [padchest("['normal'")], "is no list of labels"),
+    ("padchest", PADCHEST, [padchest("[1, 2]")], "is no list of labels"),
+    ("padchest", PADCHEST, [padchest("['normal']", patient="")], "in patient is empty"),
+    ("vindr", VINDR, vindr("a", ["Pleurisy"], N, N), "'Pleurisy' is an unknown label"),
+    ("vindr", CHEXPERT, [chexpert()], r"lacks the column\(s\) image_id, class_name, rad_id"),
+    ("folder", "film,Mass", ["a.png,1"], "patient_id.* no split can keep them apart"),
+    ("folder", "film,patient_id", ["a.png,1"], "labels, or any of the 14 findings"),
+    ("folder", FOLDER, ["a.png,1,50,F,PA,yes,1"], "'yes' in Mass is none of"),
+    ("folder", "film,patient_id,labels", ["a.png,1,Mass|Nodul"], r"unknown label\(s\) Nodul"),
+    ("folder", FOLDER, [], "has a header but no rows"),
+    ("rsna", FOLDER, [], "NIH's own films: they are no other hospital, and no external"),
+    ("siim", FOLDER, [], "NIH's own films: they are no other hospital"),
+    ("mimic", FOLDER, [], "unknown source 'mimic'; known are nih, chexpert, padchest"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source, header, rows, message", REFUSED)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, source, header, rows, message):
+    with pytest.raises(InputError, match=message):
+        sources.read(source, written(tmp_path, header, rows))
+
+
+@pytest.mark.parametrize("text, wanted", [("1", 1), ("0", 0), ("-1", -1), ("u", -1), ("", -2)])
+def test_a_folders_table_can_leave_cells_open(tmp_path, text, wanted):
+    records = only("folder", tmp_path, FOLDER, f"a.png,1,50,F,PA,{text},1")
+    assert [state(records, f) for f in ("Mass", "Nodule", "Hernia")] == [wanted, 1, -2]
+
+
+@pytest.mark.parametrize("text, wanted", [("Mass|Nodule", 1), ("No Finding", 0), ("", -2)])
+def test_a_folders_table_can_hold_label_strings(tmp_path, text, wanted):
+    records = only("folder", tmp_path, "film,patient_id,labels", f"p1/a.png,1,{text}")
+    assert state(records, "Mass") == wanted
+
+
+def test_what_was_read_is_the_same_after_saving(tmp_path):
+    rows = [chexpert(Edema="-1.0"), chexpert("valid/patient00003/study1/view1_frontal.jpg", age="")]
+    made = only("chexpert", tmp_path, CHEXPERT, *rows)
+    sources.save(made, tmp_path / "records.csv")
+    back, _ = sources.load(tmp_path / "records.csv")
+    pd.testing.assert_frame_equal(back, made, check_dtype=False)
+    assert (sources.states(back) == sources.states(made)).all(axis=None)
+
+
+def test_nihs_own_records_know_every_finding(records_path, real_records):
+    some = real_records.head(50)
+    assert (sources.states(some) == some[list(FINDINGS)]).all(axis=None)
+
+
+def test_the_mappings_name_findings_that_exist():
+    for source in sources.SOURCES:
+        table = sources.mapping(source)
+        assert set(table["finding"]) <= {"", *FINDINGS}
+        assert set(table["says"]) <= {
+            "",
+            "positive",
+            "uncertain",
+            "nothing",
+            "not labelled",
+            "left out",
+        }
+        assert not table.duplicated(["label", "finding"]).any()
+        assert ((table["finding"] != "") == table["says"].isin(["positive", "uncertain"])).all()
+    assert sources.labelled("vindr") == [
+        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Pneumothorax"),
+        *("Consolidation", "Fibrosis", "Pleural_Thickening"),
+    ]
+
+
+# ---- the real tables, where the wheel of torchxrayvision lies unpacked ---------------------
+
+REAL = {
+    # File, films read, films used, patients, and positive films of a finding: counted by hand
+    # in the tables (two columns of each, with pandas alone).
+    "chexpert": ("chexpert_train.csv.gz", 223_414, 191_010, 64_534, ("Edema", 49_674)),
+    "padchest": (
+        "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz",
+        160_861, 109_660, 66_859, ("Hernia", 1_609),
+    ),
+    "vindr": ("vinbigdata-train.csv.gz", 15_000, 15_000, 15_000, ("Cardiomegaly", 1_817)),
+    "indiana": ("NLMCXR_reports.tgz", 7_470, 5_142, 3_686, ("Cardiomegaly", 468)),
+}  # fmt: skip
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("source", REAL)
+def test_the_real_tables_are_read_whole(source):
+    folder = Path(os.environ.get("XRV_DATA", ""))
+    name, read, used, patients, (finding, positive) = REAL[source]
+    if not (folder / name).is_file() or not os.environ.get("XRV_DATA"):
+        pytest.skip("XRV_DATA names no folder torchxrayvision/data of that wheel")
+    records, cleaning = sources.read(source, folder / name)
+    assert dict(cleaning.itertuples(index=False))["films read"] == read
+    assert (len(records), records["patient_id"].nunique()) == (used, patients)
+    assert (sources.states(records)[finding] == 1).sum() == positive
