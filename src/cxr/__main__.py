@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cxr.config import PROFILES, PROJECT, SPLITS, Config, load_config
+from cxr.config import PROFILES, PROJECT, SOURCES, SPLITS, Config, load_config
 from cxr.errors import InputError
 
 
@@ -94,6 +94,24 @@ _SERVE: dict[str, dict] = {
 }
 
 
+_EXTERNAL: dict[str, dict] = {
+    "run": {"metavar": "RUN", "help": "a folder of runs/"},
+    "--source": {
+        "required": True,
+        "metavar": "NAME",
+        "help": f"whose films these are: {', '.join(SOURCES)} (a table of your own)",
+    },
+    "--records": {"required": True, "type": Path, "metavar": "TABLE", "help": "the source's"},
+    "--images": {"required": True, "type": Path, "metavar": "FOLDER", "help": "its films"},
+    "--local": {
+        "type": int,
+        "default": 300,
+        "metavar": "N",
+        "help": "films, by whole patients, that recalibrate and judge nothing; default: 300",
+    },
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cxr",
@@ -126,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", _serve, "open a page that films are dropped on; nothing is kept")
     for flag, options in _SERVE.items():
         serve.add_argument(flag, **options)
+    text = "judge a run by another hospital's films: external validation"
+    external = command("external", _external, text)
+    for flag, options in _EXTERNAL.items():
+        external.add_argument(flag, **options)
     export = command("export", _export, "write a run as one file for predict --run elsewhere")
     export.add_argument("run", metavar="RUN", help="a folder of runs/")
     export.add_argument("--to", type=Path, metavar="FILE", help="default: <RUN>.cxr")
@@ -325,6 +347,37 @@ def _serve(options: argparse.Namespace) -> int:
             server.serve_forever()
         except KeyboardInterrupt:
             print("Ended.")
+    return 0
+
+
+def _external(options: argparse.Namespace) -> int:
+    from cxr import artifacts
+    from cxr.evaluation import external, judge
+    from cxr.fetch import source_films
+    from cxr.modelling import external_scores
+    from cxr.records import sources
+
+    config = load_config(profile=options.profile)
+    folder = config.runs / options.run
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no run; name a folder of {config.runs}.")
+    trained_on = artifacts.read_json(folder / "config.json").get("source", "nih")
+    records, cleaning = sources.read(options.source, options.records)
+    paths = source_films.find(options.images, records)
+    scores, refused = external_scores.score(folder, paths)
+    records = records.set_index("film").loc[scores.index]
+    local = external.draw_local(records, films=options.local, seed=config.seed)
+    found = external.evaluate(records, scores, local, trained_on=trained_on)
+    place = config.presentation / "external" / f"{options.run}-on-{options.source}"
+    artifacts.write_csv(place / "external.csv", judge.rounded(found.table))
+    artifacts.write_csv(place / "cleaning.csv", cleaning)
+    print(external.in_words(found, options.run, options.source))
+    for rule, films in cleaning.itertuples(index=False):
+        print(f"  {rule}: {films:,}")
+    if refused:
+        film, why = next(iter(refused.items()))
+        print(f"{len(refused):,} films could not be read, such as {paths[film]}: {why}")
+    print(f"{place / 'external.csv'}")
     return 0
 
 

@@ -9,6 +9,9 @@ from cxr.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
+# Whose films: NIH's, or those of a key of `cxr.records.sources.SOURCES`.
+SOURCES = ("nih", "chexpert", "padchest", "vindr", "indiana", "folder")
+
 SPLITS = ("patient", "official", "original", "community")
 
 

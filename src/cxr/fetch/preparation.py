@@ -15,7 +15,8 @@ def check(config: Config) -> None:
     models, weights and devices by the rehearsal.
 
     Raises:
-        InputError: if films would be stored too small, a sample cannot be meant, or a folder of the run cannot be written.
+        InputError: if films would be stored too small, a sample cannot be meant, or a folder of
+            the run cannot be written.
     """
     if config.store_size is not None and config.store_size < config.image_size:
         raise InputError(

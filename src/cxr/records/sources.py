@@ -147,7 +147,7 @@ def read(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read a source's table into records like NIH's.
 
     Args:
-        source: a key of `SOURCES`.
+        source: a key of `SOURCES`, or "nih".
         path: its table, `.csv` or `.csv.gz`; for "indiana" `NLMCXR_reports.tgz`, beside which
             a table of views lies.
 
@@ -170,6 +170,8 @@ def read(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"{_NIHS_OWN[source.lower()]}: they are no other hospital, and no external "
             "validation. Name another source."
         )
+    if source == "nih":
+        return nih.read_records(Path(path))
     if source not in SOURCES:
         raise InputError(f"unknown source '{source}'; known are nih, {', '.join(SOURCES)}.")
     read_rows = {"vindr": _vindr, "indiana": _indiana}.get(source, _csv)

@@ -1,0 +1,164 @@
+"""A run of one source judged by another one's films: external validation.
+
+Each finding is judged on the films of which the other source says for certain whether it is
+there, so the films differ from finding to finding.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from cxr.errors import InputError
+from cxr.evaluation import calibration, intervals, ranking
+from cxr.evaluation.ranking import Judged
+from cxr.findings import FINDINGS, TOO_FEW, label
+from cxr.records import sources
+from cxr.wording import spelled
+
+# Films that recalibrate where nothing else is said: a few hundred can be labelled by hand.
+LOCAL_FILMS = 300
+
+# What of `calibration.measures` is compared before and after.
+MEASURES = ("brier", "ece", "slope", "intercept")
+
+
+@dataclasses.dataclass(frozen=True)
+class External:
+    """What another hospital's films say of a run.
+
+    Attributes:
+        table: one row per finding: finding, films and patients judged, positives,
+            positive_patients, uncertain and unlabelled (films without a certain label),
+            auroc, low, high; each of `MEASURES`, and again with `_recalibrated`; recalibration
+            (what was done with the local films); remark: "", or why nothing is compared.
+        local, scored: films that recalibrated, and that are judged.
+        local_patients, scored_patients: their patients; nobody is in both.
+    """
+
+    table: pd.DataFrame
+    local: int
+    local_patients: int
+    scored: int
+    scored_patients: int
+
+
+def draw_local(records: pd.DataFrame, *, films: int, seed: int) -> np.ndarray:
+    """Draw whole patients until they have `films` films: those that recalibrate.
+
+    Returns:
+        bool (films,), rows as `records`.
+
+    Raises:
+        InputError: if that leaves less than half of the films to judge by.
+    """
+    patients = np.random.default_rng(seed).permutation(np.unique(records["patient_id"]))
+    have = records["patient_id"].value_counts().loc[patients].cumsum().to_numpy()
+    drawn = patients[: int(np.searchsorted(have, films)) + 1] if films else patients[:0]
+    local = records["patient_id"].isin(drawn).to_numpy()
+    if 2 * local.sum() > len(records):
+        raise InputError(
+            f"{films:,} local films would take more than half of the {len(records):,} films, and "
+            "the others judge; ask for fewer (--local), or bring more films."
+        )
+    return local
+
+
+def evaluate(
+    records: pd.DataFrame, scores: pd.DataFrame, local: np.ndarray, *, trained_on: str
+) -> External:
+    """Discrimination and calibration per finding that both sources label.
+
+    Args:
+        records: as `sources.read` returns them, of one source.
+        scores: one column of probabilities per finding, rows as `records`: those that the
+            run shows, its own recalibration included.
+        local: bool (films,), as `draw_local` returns it; these judge nothing.
+        trained_on: the run's source.
+
+    Returns:
+        The comparison. A finding's logistic recalibration is fitted to the local films of
+        which its label is certain, and kept only where that helps on local patients whom the
+        fit has not seen, see `calibration.fit`. Intervals are those of `intervals`, each
+        patient left out in turn.
+    """
+    other = str(records["source"].iloc[0]) if "source" in records else "nih"
+    if other == trained_on:
+        raise InputError(
+            f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
+        )
+    state = sources.states(records)
+    rows = []
+    for finding in FINDINGS:
+        certain = (state[finding] >= sources.NEGATIVE).to_numpy()
+        judged = Judged.of(records, scores[[finding]]).part(certain & ~local)
+        tuning = Judged.of(records, scores[[finding]]).part(certain & local)
+        rest = state.loc[~local, finding]
+        row = {
+            "finding": finding,
+            "films": len(judged.targets),
+            "patients": judged.patients.nunique(),
+            "positives": int(judged.targets[finding].sum()),
+            "positive_patients": judged.patients[judged.targets[finding] == 1].nunique(),
+            "uncertain": int((rest == sources.UNCERTAIN).sum()),
+            "unlabelled": int((rest == sources.NOT_LABELLED).sum()),
+        }
+        mute = [s for s in (trained_on, other) if finding not in sources.labelled(s)]
+        remark = f"not labelled by {' and '.join(mute)}" if mute else judged.remarks[finding]
+        rows.append(
+            row | ({} if remark else _compared(finding, judged, tuning)) | {"remark": remark}
+        )
+    columns = ["finding", "films", "patients", "positives", "positive_patients", "uncertain"]
+    columns += ["unlabelled", "auroc", "low", "high", *MEASURES]
+    columns += [*(f"{name}_recalibrated" for name in MEASURES), "recalibration", "remark"]
+    patients = records["patient_id"]
+    return External(
+        pd.DataFrame(rows).reindex(columns=columns),
+        int(local.sum()),
+        int(patients[local].nunique()),
+        int((~local).sum()),
+        int(patients[~local].nunique()),
+    )
+
+
+def _compared(finding: str, judged: Judged, tuning: Judged) -> dict:
+    """One finding's AUROC, and its calibration before and after the local films mend it."""
+    ranked = ranking.auroc_by_finding(judged).set_index("finding").loc[finding]
+    row = {name: ranked[name] for name in ("auroc", "low", "high")}
+    row |= {name: _measured(finding, judged)[name] for name in MEASURES}
+    if not intervals.enough(tuning.targets[finding], tuning.codes):
+        return row | {"recalibration": f"none: {TOO_FEW} among the local films"}
+    fitted = calibration.fit(tuning)
+    mended = judged.rescored(calibration.apply(judged.scores, fitted))
+    after = _measured(finding, mended)
+    row |= {f"{name}_recalibrated": after[name] for name in MEASURES}
+    method = fitted.set_index("finding").loc[finding, "method"]
+    helped = method == "recalibrated"
+    return row | {"recalibration": method if helped else "none: it does not help on local films"}
+
+
+def _measured(finding: str, judged: Judged) -> pd.Series:
+    return calibration.measures(judged).set_index("finding").loc[finding]
+
+
+def in_words(external: External, run: str, source: str) -> str:
+    """The comparison as lines for a terminal or a notebook."""
+    lines = [
+        f"{run} on {source}: {external.scored:,} films of {external.scored_patients:,} patients "
+        f"judge, {external.local:,} films of {external.local_patients:,} others recalibrate."
+    ]
+    for row in external.table[external.table["remark"] == ""].itertuples():
+        mended = ""
+        if row.recalibration == "recalibrated":
+            mended = (
+                f", recalibrated {row.brier_recalibrated:.4f}, {row.intercept_recalibrated:+.2f}"
+            )
+        lines.append(
+            f"{label(row.finding)}: AUROC {spelled(row.auroc, row.low, row.high)} "
+            f"({row.positives:,} of {row.films:,} films); Brier {row.brier:.4f}, calibration in "
+            f"the large {row.intercept:+.2f}{mended or f'; {row.recalibration}'}"
+        )
+    left = external.table[external.table["remark"] != ""]
+    for remark, part in left.groupby("remark", sort=False):
+        lines.append(f"Not compared ({remark}): {', '.join(map(label, part['finding']))}.")
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""A run's scores of films as another hospital ships them."""
+
+import concurrent.futures
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr import artifacts, progress
+from cxr.errors import InputError
+from cxr.evaluation import calibration
+from cxr.films import reading
+from cxr.findings import FINDINGS
+from cxr.modelling import inference
+
+
+def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Score films straight from their files, PNG, JPEG or DICOM.
+
+    Args:
+        folder: the run's folder.
+        paths: film name -> file.
+
+    Returns:
+        scores: one probability per finding, recalibrated as the run shows them where
+            notebook 300 has done so; film names as index, in the order of `paths`.
+        refused: film -> why it could not be read; it is not in the scores.
+
+    Raises:
+        InputError: if no film can be read, or drawings meet real films.
+    """
+    network = inference.load_network(folder)
+    drawn = bool(artifacts.read_json(folder / "config.json")["phantoms"])
+    side, forward = network.input_shape[1], inference.forward(network)
+
+    def read(path: Path) -> np.ndarray | str:
+        try:
+            film = reading.read(path)
+            if film.phantom != drawn:
+                raise _Mixed
+            return film.square(side)
+        except InputError as error:
+            return str(error)
+
+    films, rows, refused = list(paths), [], {}
+    scored: list[str] = []
+    with (
+        progress.Bars() as bars,
+        # Threads suffice: Pillow lets go of the interpreter while it decodes.
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        bar = bars.add("scoring films", total=len(films), unit="films")
+        for start in range(0, len(films), inference.BATCH):
+            batch = films[start : start + inference.BATCH]
+            try:
+                read_films = list(pool.map(read, (paths[film] for film in batch)))
+            except _Mixed:
+                raise InputError(
+                    f"the run {folder.name} learned {'drawings' if drawn else 'real films'}, and "
+                    f"these are {'real films' if drawn else 'drawings'}; neither says anything "
+                    "of the other."
+                ) from None
+            seen = dict(zip(batch, read_films, strict=True))
+            refused |= {film: got for film, got in seen.items() if isinstance(got, str)}
+            squares = {film: got for film, got in seen.items() if not isinstance(got, str)}
+            if squares:
+                rows.append(forward(np.stack(list(squares.values()))[..., None]))
+                scored += squares
+            bar.advance(len(batch))
+    if not rows:
+        first = next(iter(refused.items()), ("", "there is none"))
+        raise InputError(f"none of the {len(films):,} films can be read ({first[0]}: {first[1]}).")
+    scores = pd.DataFrame(np.concatenate(rows), index=pd.Index(scored, name="film"))
+    scores = scores.set_axis(list(FINDINGS), axis=1).astype("float64")
+    if (folder / "calibration.json").exists():
+        scores = calibration.apply(scores, calibration.load(folder))
+    return scores, refused
+
+
+class _Mixed(Exception):
+    """A drawing where a real film was wanted, or the other way round."""
