@@ -44,8 +44,9 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
         except InputError as error:
             return str(error)
 
-    films, rows, refused = list(paths), [], {}
+    films, rows = list(paths), []
     scored: list[str] = []
+    refused: dict[str, str] = {}
     with (
         progress.Bars() as bars,
         # Threads suffice: Pillow lets go of the interpreter while it decodes.
