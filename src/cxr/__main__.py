@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 def _environment(config: Config) -> dict[str, str]:
     """The variables that make a kernel load the same configuration."""
     environment = {"CXR_PROFILE": config.profile, "CXR_ROOT": str(config.root)}
+    environment["CXR_SOURCE"] = config.source
     # Kernels start in the project's folder, so relative paths must not start anew there.
     for name in ("records", "images", "split_lists", "rsna"):
         if getattr(config, name) is not None:
@@ -361,7 +362,7 @@ def _external(options: argparse.Namespace) -> int:
     folder = config.runs / options.run
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no run; name a folder of {config.runs}.")
-    trained_on = artifacts.read_json(folder / "config.json").get("source", "nih")
+    trained_on = artifacts.read_json(folder / "config.json").get("config", {}).get("source", "nih")
     records, cleaning = sources.read(options.source, options.records)
     paths = source_films.find(options.images, records)
     scores, refused = external_scores.score(folder, paths)

@@ -27,6 +27,8 @@ class Config:
     profile: str = "demo"
     # Where data/, subset/, runs/ and presentation/ lie.
     root: Path = PROJECT
+    # Whose films: one of SOURCES.
+    source: str = "nih"
     # The user's own records CSV; fetched where absent.
     records: Path | None = None
     # A folder of films that the user already has; fetched where absent.
@@ -85,7 +87,8 @@ class Config:
     @property
     def films(self) -> Path:
         """Films lie in this folder or below it: also in Kaggle's nested folders."""
-        return self.images or self.data
+        # Another hospital's films are kept in `data`, as NIH's are.
+        return self.images if self.images and self.source == "nih" else self.data
 
     @property
     def subset(self) -> Path:
@@ -245,6 +248,21 @@ def _validate(config: Config) -> None:
         raise InputError(
             f"unknown split CXR_SPLIT='{config.split}'; known are {', '.join(SPLITS)}."
         )
+    if config.source not in SOURCES:
+        raise InputError(
+            f"unknown source CXR_SOURCE='{config.source}'; known are {', '.join(SOURCES)}."
+        )
+    if config.source != "nih":
+        if config.records is None or config.images is None:
+            raise InputError(
+                f"CXR_SOURCE={config.source} needs its table in CXR_RECORDS and the folder of its "
+                "films in CXR_IMAGES; it is not fetched."
+            )
+        if config.split != "patient":
+            raise InputError(
+                f"CXR_SPLIT={config.split} is a split of NIH's films, and CXR_SOURCE="
+                f"{config.source} has others; set CXR_SPLIT=patient."
+            )
     if not config.models or len(set(config.models)) < len(config.models):
         raise InputError("CXR_MODELS names no model, or one twice; separate them by commas.")
     if config.ensemble and config.ensemble * len(config.models) < 2:

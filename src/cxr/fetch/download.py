@@ -22,7 +22,7 @@ import pandas as pd
 from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
-from cxr.fetch import catalogue, http_transfer, inventory, remote_zip, unpack
+from cxr.fetch import catalogue, http_transfer, inventory, remote_zip, source_films, unpack
 from cxr.fetch.manifest import Manifest, data_settings, locked
 from cxr.fetch.patience import Hosts, Patience, Stopped, TransferError, Turns
 
@@ -64,6 +64,9 @@ def fetch_films(
         InputError: if the disk is too small or cannot be written, or if no source serves
             some archive; the others are there by then.
     """
+    if config.source != "nih":
+        with locked(config.data):
+            return source_films.store(config)
     with locked(config.data):
         return _Stage(config, archives, wanted, patience).run()
 

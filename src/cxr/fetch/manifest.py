@@ -13,6 +13,9 @@ from cxr.errors import InputError
 
 def data_settings(config: Config) -> dict:
     """The settings that decide which films and records `data/` holds."""
+    if config.source != "nih":
+        own = {"films": str(config.images), "source": config.source}
+        return own | {"store_size": config.store_size} | _records(config)
     if config.images is not None:
         return {"films": str(config.images)} | _records(config)
     drawn_by = {"seed": config.seed} if (config.sample or "").isdecimal() else {}

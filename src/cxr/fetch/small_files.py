@@ -19,7 +19,7 @@ from cxr.errors import InputError
 from cxr.fetch import catalogue, http_transfer
 from cxr.fetch.catalogue import WHEEL
 from cxr.fetch.manifest import Manifest, data_settings, locked
-from cxr.records import nih
+from cxr.records import nih, sources
 from cxr.records.splits import OFFICIAL_TEST_PATIENTS
 
 # What reading a damaged file may end in, plain or packed.
@@ -110,6 +110,8 @@ def fetch_into_data(config: Config) -> pd.DataFrame:
     Raises:
         InputError: if there are no records, or `data/` was made with other settings.
     """
+    if config.source != "nih":
+        return _source_records(config)
     if config.records is not None:
         # Before anything is written: records at fault leave no trace.
         nih.read_records(config.records)
@@ -132,6 +134,25 @@ def fetch_into_data(config: Config) -> pd.DataFrame:
             rows.append({"file": file} | known)
     table = pd.DataFrame(rows)[["file", "source", "bytes", "sha256"]]
     return table.assign(sha256=table["sha256"].str[:12])
+
+
+def _source_records(config: Config) -> pd.DataFrame:
+    """Write another hospital's records; the table says what was left out of them."""
+    assert config.records is not None
+    read, cleaning = sources.read(config.source, config.records)
+    records = sources.certain(read)
+    path, source = config.data / "records.csv", str(config.records)
+    with locked(config.data):
+        manifest = Manifest(config.data, data_settings(config))
+        sources.save(records, path)
+        known = {"source": source, "bytes": path.stat().st_size, "sha256": artifacts.sha256(path)}
+        manifest.note("files", path.name, **known)
+    rules = [*cleaning.itertuples(index=False)]
+    rules.append(("not certain on every finding that the source labels", len(read) - len(records)))
+    rules.append(("kept", len(records)))
+    rows = [{"file": path.name} | known | {"sha256": str(known["sha256"])[:12]}]
+    rows += [{"file": f"{rule}: {films:,} films", "source": source} for rule, films in rules]
+    return pd.DataFrame(rows)
 
 
 def _put(name: str, path: Path, given: Path | None) -> dict:

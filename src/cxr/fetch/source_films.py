@@ -1,11 +1,21 @@
 """Films of other hospitals on the disk: which file is which record's."""
 
+import concurrent.futures
 import os
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
+from cxr import artifacts, progress
+from cxr.config import Config
 from cxr.errors import InputError
+from cxr.fetch.manifest import Manifest, data_settings
+from cxr.films import reading
+from cxr.records import sources
+
+# Side in pixels of stored films, unless another is asked for: as NIH's.
+_SIDE = 1024
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
@@ -53,6 +63,53 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
             f"{names.iloc[0]}; name the folder and the table of one source."
         )
     return dict(sorted(found.items()))
+
+
+def store(config: Config) -> pd.DataFrame:
+    """Keep a source's films below `data` as NIH's are kept: 8-bit grey squares, PNG.
+
+    Sides are stretched, as NIH stretched its films. A film that is there already is not
+    made again; one smaller than asked for is kept at its own size.
+
+    Returns:
+        As `download.fetch_films`.
+    """
+    records, _ = sources.load(config.data / "records.csv")
+    assert config.images is not None
+    paths = find(config.images, records)
+    images, size = config.data / "images", config.store_size or _SIDE
+    images.mkdir(parents=True, exist_ok=True)
+
+    def keep(film: str) -> str:
+        place = images / film
+        if place.exists():
+            return ""
+        try:
+            read = reading.read(paths[film])
+            square = read.square(min(size, *read.pixels.shape))
+        except InputError as error:
+            return str(error)
+        with artifacts.atomic(place) as temporary:
+            Image.fromarray(square).save(temporary, format="PNG", compress_level=1)
+        return ""
+
+    refused = {}
+    with (
+        progress.Bars() as bars,
+        # Threads suffice: Pillow lets go of the interpreter while it works.
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        bar = bars.add("storing films", total=len(paths), unit="films")
+        for film, why in zip(paths, pool.map(keep, paths), strict=True):
+            bar.advance()
+            if why:
+                refused[film] = why
+    facts = {"source": str(config.images), "bytes": None, "verified": "decoded"}
+    manifest = Manifest(config.data, data_settings(config))
+    manifest.note("archives", config.source, **facts, refused=refused, time=artifacts.now())
+    row = {"archive": config.source, "films": len(paths) - len(refused)} | facts
+    row |= {"state": f"stored; {len(refused):,} could not be read" if refused else "stored"}
+    return pd.DataFrame([row])
 
 
 def _parts(name: str) -> tuple[str, ...]:

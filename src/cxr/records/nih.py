@@ -156,6 +156,11 @@ def identify(records: pd.DataFrame) -> str:
         "all 112,120 films of NIH", or how many of them; a table that was cut off at a line's
         end is valid in every other way.
     """
+    if "source" in records:
+        return (
+            f"{len(records):,} films of {records['patient_id'].nunique():,} patients, which are "
+            f"{records['source'].iloc[0]}'s and not NIH's"
+        )
     if whole(records):
         return f"all {FILMS:,} films of NIH's {PATIENTS:,} patients"
     return (

@@ -201,6 +201,31 @@ def states(records: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def certain(records: pd.DataFrame) -> pd.DataFrame:
+    """The films that can be trained on: certain on every finding that their source labels.
+
+    Raises:
+        InputError: if these are less than half, so that what is left is no picture of the
+            source; CheXpert, which leaves most cells blank, is one.
+    """
+    source = str(records["source"].iloc[0])
+    known = states(records)[labelled_in(records)].ge(NEGATIVE).all(axis=1)
+    if 2 * known.sum() < len(records):
+        raise InputError(
+            f"only {int(known.sum()):,} of {len(records):,} films of {source} are certain on every "
+            "finding that it labels, and training takes no others; judge a run by them instead: "
+            "python -m cxr external."
+        )
+    return records[known].reset_index(drop=True)
+
+
+def labelled_in(records: pd.DataFrame) -> list[str]:
+    """The findings that a source can call positive, and that these records label at all."""
+    state = states(records)
+    could = labelled(str(records["source"].iloc[0]))
+    return [finding for finding in could if (state[finding] >= NEGATIVE).any()]
+
+
 def save(records: pd.DataFrame, path: Path) -> None:
     """Write records of a source, as `read` returns them."""
     artifacts.write_csv(path, records)
