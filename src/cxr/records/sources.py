@@ -245,21 +245,6 @@ def load(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table, pd.DataFrame({"rule": ["films read"], "films": [len(table)]})
 
 
-def refuse_shared(records: pd.DataFrame, others: pd.DataFrame) -> None:
-    """Refuse two sets of films that share a patient or a film.
-
-    Raises:
-        InputError: with how many they share.
-    """
-    for column, words in (("patient_id", "patients"), ("film", "films")):
-        shared = set(records[column]) & set(others[column])
-        if shared:
-            raise InputError(
-                f"{len(shared):,} {words} are in both, such as {min(shared)}: these films are no "
-                "external validation of this run."
-            )
-
-
 # ---- a source's table, as text and what its labels are ----------------------------------
 
 

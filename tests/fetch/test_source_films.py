@@ -1,0 +1,112 @@
+"""`CXR_SOURCE`: another hospital's table and films, kept as the notebooks take them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxr.config import load_config
+from cxr.errors import InputError
+from cxr.fetch import download, selection, small_files
+from cxr.fetch.archives import open_archives
+from cxr.records import nih, sources, split_files, splits
+from tests.made_up import shared_patients
+
+LABELS = ("Mass", "Mass|Effusion", "No Finding", "")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """40 patients of two films each; every fourth patient's labels are empty."""
+    films, rows = tmp_path / "films", []
+    for patient in range(40):
+        (films / f"p{patient}").mkdir(parents=True)
+        for number in range(2):
+            name = f"p{patient}/{number}.jpg"
+            pixels = np.random.default_rng((patient, number)).integers(0, 256, (70, 80))
+            Image.fromarray(pixels.astype(np.uint8)).save(films / name)
+            rows.append((name, patient + 1, LABELS[patient % 4]))
+    table = pd.DataFrame(rows, columns=["film", "patient_id", "labels"])
+    table.loc[len(table)] = ["p0/gone.jpg", 1, "Mass"]
+    (films / "p1" / "0.jpg").write_bytes(b"\xff\xd8\xff no film")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    given = {"CXR_SOURCE": "folder", "CXR_RECORDS": str(tmp_path / "table.csv")}
+    given |= {"CXR_IMAGES": str(films), "CXR_STORE_SIZE": "64", "CXR_IMAGE_SIZE": "64"}
+    return load_config(given, profile="first_archive", root=tmp_path / "root")
+
+
+def fetched(config):
+    table = small_files.fetch_into_data(config)
+    records, _ = sources.load(config.data / "records.csv")
+    wanted = selection.wanted(config, records)
+    with open_archives(config, records, wanted, selection.boxes(config.data)) as archives:
+        row = download.fetch_films(config, archives, wanted)
+    return table, records, row, download.take_inventory(config, wanted)
+
+
+def test_films_and_records_are_kept_as_the_notebooks_take_them(config):
+    table, records, row, inventory = fetched(config)
+    # 81 rows, of which the 20 without a label cannot be trained on.
+    assert "kept: 61 films" in table["file"].tolist()
+    assert "nothing known of any finding: 20 films" in table["file"].tolist()
+    assert row.loc[0, "state"] == "stored; 1 could not be read" and row.loc[0, "films"] == 59
+    checks = inventory.set_index("check")["films"]
+    assert (checks["on disk"], checks["missing"], checks["unreadable"]) == (59, 1, 1)
+    paths = download.available(config, size=64)
+    film = records.set_index("file")["film"]["p0/1.jpg"]
+    # Stretched to a square, as NIH's are.
+    with Image.open(paths[film]) as kept:
+        assert kept.size == (64, 64)
+    # Called again, nothing is made anew.
+    before = paths[film].stat().st_mtime_ns
+    fetched(config)
+    assert paths[film].stat().st_mtime_ns == before
+
+
+def test_a_sources_split_keeps_patients_apart_and_is_read_back(config, tmp_path):
+    _, records, _, _ = fetched(config)
+    by_kind, refused = splits.make_splits(records, min_combination=0, partial=False)
+    assert set(by_kind) == {"patient"} and set(refused) == {"official", "original", "community"}
+    assert "folder's and not NIH's" in refused["official"]
+    assert shared_patients(records, by_kind["patient"]) == 0
+    path = config.data / "records.csv"
+    settings = split_files.split_settings(path, "patient", min_combination=0, seed=42)
+    split_files.save_split(records, by_kind["patient"], config.subset, settings=settings)
+    parts, info = split_files.load_split(config.subset, settings=settings)
+    assert sum(len(part) for part in parts.values()) == 61
+    assert "folder's and not NIH's" in info["records"]
+    # No patient of another source can be in it.
+    assert not set(records["patient_id"]) & set(range(1, nih.PATIENTS + 1))
+
+
+def test_data_of_one_source_are_not_taken_for_anothers(config):
+    fetched(config)
+    other = dataclasses.replace(config, store_size=32)
+    with pytest.raises(InputError, match="made with other settings"):
+        small_files.fetch_into_data(other)
+
+
+def test_a_source_that_leaves_most_open_cannot_be_trained_on(config):
+    text = config.records.read_text().replace("No Finding", "").replace("Mass|Effusion", "")
+    config.records.write_text(text)
+    with pytest.raises(InputError, match=r"only 21 of 81 films of folder are certain"):
+        small_files.fetch_into_data(config)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"CXR_SOURCE": "mimic"}, "unknown source CXR_SOURCE='mimic'; known are nih, chexpert"),
+        ({"CXR_IMAGES": ""}, "needs its table in CXR_RECORDS and the folder of its films"),
+        ({"CXR_RECORDS": ""}, "needs its table in CXR_RECORDS and the folder of its films"),
+        ({"CXR_SPLIT": "official"}, "CXR_SPLIT=official is a split of NIH's films"),
+    ],
+)
+def test_settings_that_no_source_can_have_are_refused(tmp_path, changed, message):
+    (tmp_path / "t.csv").touch()
+    given = {"CXR_SOURCE": "vindr", "CXR_RECORDS": str(tmp_path / "t.csv")}
+    given |= {"CXR_IMAGES": str(tmp_path), "CXR_PROFILE": "full"}
+    with pytest.raises(InputError, match=message):
+        load_config(given | changed)
