@@ -32,6 +32,7 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
     texts = {
         "profile": ("full", "full"),
         "root": (str(tmp_path), tmp_path),
+        "source": ("nih", "nih"),
         "records": (str(tmp_path), tmp_path),
         "images": (str(tmp_path), tmp_path),
         "sample": ("boxes", "boxes"),

@@ -112,8 +112,9 @@ class Config:
                 "here says anything about real films or patients. "
                 "Research software, not a medical device."
             )
+        films = "real films" if self.source == "nih" else f"films of `{self.source}`"
         return (
-            f"> Profile `{self.profile}`, split `{self.split}`, real films. "
+            f"> Profile `{self.profile}`, split `{self.split}`, {films}. "
             "Research software, not a medical device: no score here may guide care."
         )
 

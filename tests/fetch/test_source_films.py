@@ -47,6 +47,7 @@ def fetched(config):
 
 
 def test_films_and_records_are_kept_as_the_notebooks_take_them(config):
+    assert config.source == "folder" and "films of `folder`" in config.banner
     table, records, row, inventory = fetched(config)
     # 81 rows, of which the 20 without a label cannot be trained on.
     assert "kept: 61 films" in table["file"].tolist()
