@@ -221,12 +221,12 @@ def _fetch_all(config: Config) -> None:
     from cxr.fetch import download, preparation, selection, small_files
     from cxr.fetch.archives import open_archives
     from cxr.publish import notebooks
-    from cxr.records import nih
+    from cxr.records import sources
 
     preparation.check(config)
     print(notebooks.rehearse(config) or "Not rehearsed: none of NIH's films is fetched.")
     print(small_files.fetch_into_data(config).to_string(index=False), flush=True)
-    records, _ = nih.read_records(config.data / "records.csv")
+    records, _ = sources.load(config.data / "records.csv")
     films = selection.wanted(config, records)
     print(f"{len(films):,} of {len(records):,} films are wanted.", flush=True)
     with open_archives(config, records, films, selection.boxes(config.data)) as archives:
