@@ -398,7 +398,7 @@ def test_the_films_folder_may_be_a_link_to_another_disk(site):
 
 def test_a_manifest_that_is_none_is_named(site):
     site.config.data.mkdir(parents=True)
-    for content in ("{}", "[]", "3"):
+    for content in ("{}", "[]", "3", '{"a": 1}', '{"settings": {}, "files": {}}'):
         (site.config.data / "manifest.json").write_text(content)
         with pytest.raises(InputError, match=r"manifest\.json is no manifest of this project"):
             site.fetch()

@@ -430,6 +430,15 @@ def test_digits_of_other_scripts_are_no_numbers(tmp_path, column):
         nih.read_records(path)
 
 
+def test_the_row_names_that_r_wrote_without_a_name_are_left_out(tmp_path):
+    # write.csv names their column "", write.table does not name it at all.
+    lines = [HEADER.replace("OriginalImage[Width,Height]", '"OriginalImage[Width","Height]"')]
+    lines += [f'"{number}",{row}' for number, row in enumerate(ROWS, start=1)]
+    frame, cleaning = read(tmp_path, "\n".join(lines) + "\n")
+    pd.testing.assert_frame_equal(frame, read(tmp_path, TEXT)[0])
+    assert "row number in front left out" in cleaning["rule"].tolist()
+
+
 def test_the_index_that_pandas_wrote_in_front_is_left_out(tmp_path):
     path = small_table(tmp_path, rows=5)
     expected, _ = nih.read_records(path)

@@ -50,7 +50,7 @@ class Manifest:
         self._content = {"settings": wanted, "files": {}, "archives": {}}
         if self.path.exists():
             self._content = artifacts.read_json(self.path)
-            if not isinstance(self._content, dict) or self._content.keys() < {
+            if not isinstance(self._content, dict) or not self._content.keys() >= {
                 *("settings", "files", "archives")
             }:
                 raise InputError(

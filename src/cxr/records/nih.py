@@ -1,5 +1,6 @@
 """The data set's own files, read by column name into tidy, validated frames."""
 
+import csv
 import gzip
 import io
 import re
@@ -371,6 +372,10 @@ def _read_table(
     # Some copies quote "OriginalImage[Width,Height]"; below it are two columns all the same.
     header, _, body = text.partition("\n")
     names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header.split(",")]
+    first = next(csv.reader([body.lstrip("\n").partition("\n")[0]]), [])
+    if len(first) == len(names) + 1 and re.fullmatch("[0-9]+", first[0]):
+        # R writes row names below a header that does not name them.
+        names.insert(0, "")
     places = {
         column: [place for place, name in enumerate(names) if name in known]
         for column, known in headers.items()
