@@ -149,6 +149,11 @@ READERS = [
     ((["Other lesion"], ["Other lesion"], ["Other lesion"]), "Mass", 0),
     ((["Pleural thickening"], ["Pleural thickening"], N), "Pleural_Thickening", 1),
     ((["Pleural effusion"], ["Pleural effusion"], N), "Effusion", 1),
+    # Of two readers one is no majority, of four three are.
+    ((["Pneumothorax"], N), "Pneumothorax", -1),
+    ((["Pneumothorax"], ["Pneumothorax"]), "Pneumothorax", 1),
+    ((["Atelectasis"], ["Atelectasis"], ["Atelectasis"], N), "Atelectasis", 1),
+    ((["Atelectasis"], ["Atelectasis"], N, N), "Atelectasis", -1),
     ((N, N, N), "Pneumonia", -2),
     ((N, N, N), "Hernia", -2),
     ((N, N, N), "Edema", -2),
@@ -208,6 +213,12 @@ TERMS = [
 def test_terms_of_indiana_say_what_is_known_and_no_more(tmp_path, terms, finding, wanted):
     path = reports(tmp_path, (7, terms, ["CXR7_IM-1-1001"]), views=[("CXR7_IM-1-1001", "PA")])
     assert state(sources.read("indiana", path)[0], finding) == wanted
+
+
+def test_an_unknown_term_of_indiana_is_named(tmp_path):
+    path = reports(tmp_path, (7, ["Pleurisy/left"], ["CXR7_IM-1-1"]), views=[("CXR7_IM-1-1", "PA")])
+    with pytest.raises(InputError, match=r"unknown label\(s\) Pleurisy \(1 films\)"):
+        sources.read("indiana", path)
 
 
 def test_each_film_of_a_report_has_its_own_view(tmp_path):
