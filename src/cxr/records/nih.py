@@ -371,11 +371,7 @@ def _read_table(
     text = text[blank:]
     # Some copies quote "OriginalImage[Width,Height]"; below it are two columns all the same.
     header, _, body = text.partition("\n")
-    names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header.split(",")]
-    first = next(csv.reader([body.lstrip("\n").partition("\n")[0]]), [])
-    if len(first) == len(names) + 1 and re.fullmatch("[0-9]+", first[0]):
-        # R writes row names below a header that does not name them.
-        names.insert(0, "")
+    names = _names(header, body)
     places = {
         column: [place for place, name in enumerate(names) if name in known]
         for column, known in headers.items()
@@ -428,6 +424,15 @@ def _read_table(
         "lines without content left out": int(empty.sum()),
         "spaces around a value removed": int((stripped != named).any(axis=1).sum()),
     }
+
+
+def _names(header: str, body: str) -> list[str]:
+    """The header's names, letters and digits only; "" for a column that it does not name."""
+    names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header.split(",")]
+    first = next(csv.reader([body.lstrip("\n").partition("\n")[0]]), [])
+    # R writes row names below a header that does not name them.
+    unnamed = len(first) == len(names) + 1 and re.fullmatch("[0-9]+", first[0])
+    return ["", *names] if unnamed else names
 
 
 def _lines(table: pd.DataFrame, body: str, blank: int) -> pd.Index:
