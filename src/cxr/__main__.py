@@ -183,6 +183,7 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(profile=options.profile)
     names = notebooks.stages(options.first, options.last)
+    environment = _environment(config)
     print(f"Profile {config.profile}; artifacts go to {config.root}.", flush=True)
     if "200" in names:
         # Before hours of download, not after them; in a process of its own, so that this one,
@@ -197,9 +198,9 @@ def _run(options: argparse.Namespace) -> int:
         # Here and not in the notebook's kernel, where nobody sees a night's progress.
         log = notebooks.Log(config.runs / "notebooks" / "run.log", "fetch")
         with progress.logged(log.write):
-            _fetch_all(config)
+            environment[notebooks.REHEARSED] = _fetch_all(config)
     try:
-        notebooks.execute(config, names, _environment(config))
+        notebooks.execute(config, names, environment)
     except notebooks.CellError as error:
         print(f"cxr: {error}", file=sys.stderr)
         return 1
@@ -216,15 +217,20 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fetch_all(config: Config) -> None:
-    """What notebook 000 does, by the same functions; prints its tables."""
+def _fetch_all(config: Config) -> str:
+    """What notebook 000 does, by the same functions; prints its tables.
+
+    Returns:
+        What the rehearsal said.
+    """
     from cxr.fetch import download, preparation, selection, small_files
     from cxr.fetch.archives import open_archives
     from cxr.publish import notebooks
     from cxr.records import sources
 
     preparation.check(config)
-    print(notebooks.rehearse(config) or "Not rehearsed: none of NIH's films is fetched.")
+    rehearsed = notebooks.rehearse(config)
+    print(rehearsed or "Not rehearsed: none of NIH's films is fetched.")
     print(small_files.fetch_into_data(config).to_string(index=False), flush=True)
     records, _ = sources.load(config.data / "records.csv")
     films = selection.wanted(config, records)
@@ -234,6 +240,7 @@ def _fetch_all(config: Config) -> None:
     if len(fetched):
         print(fetched.to_string(index=False), flush=True)
     print(download.take_inventory(config, films).to_string(index=False), flush=True)
+    return rehearsed
 
 
 def _headline(config: Config) -> str:
@@ -355,13 +362,11 @@ def _external(options: argparse.Namespace) -> int:
     from cxr import artifacts
     from cxr.evaluation import external, judge
     from cxr.fetch import source_films
-    from cxr.modelling import external_scores
+    from cxr.modelling import external_scores, predict
     from cxr.records import sources
 
     config = load_config(profile=options.profile)
-    folder = config.runs / options.run
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no run; name a folder of {config.runs}.")
+    folder = predict.run_folder(config.runs, options.run)
     trained_on = artifacts.read_json(folder / "config.json").get("config", {}).get("source", "nih")
     records, cleaning = sources.read(options.source, options.records)
     paths = source_films.find(options.images, records)
@@ -383,12 +388,12 @@ def _external(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from cxr.modelling import exported
+    from cxr.modelling import exported, predict
 
     config = load_config(profile=options.profile)
     path = options.to or Path(f"{options.run}{exported.ENDING}")
     card = config.presentation / f"model_card_{options.run}.md"
-    checksum = exported.write(config.runs / options.run, path, card)
+    checksum = exported.write(predict.run_folder(config.runs, options.run), path, card)
     print(f"{path}\nSHA-256 {checksum}")
     return 0
 

@@ -4,6 +4,7 @@ import pytest
 from stand_in import archive, film_set, serving
 
 from cxr import __main__ as command
+from cxr.config import load_config
 from cxr.fetch import archives, selection
 from cxr.publish import notebooks
 
@@ -39,6 +40,19 @@ def test_one_command_does_all_of_the_first_notebooks_work(site, tmp_path, capsys
     assert "Next: make run PROFILE=first_archive" in told.out
     assert len(list((tmp_path / "data/images").glob("*.png"))) == 20
     assert not (tmp_path / "data/archives").exists()
+
+
+def test_a_run_rehearses_once(site, monkeypatch):
+    told = []
+    monkeypatch.setattr(notebooks, "execute", lambda config, names, given: told.append(given))
+    monkeypatch.setattr(notebooks, "rehearse", lambda config: "1,000 films/s, 3 h")
+    assert command.main(["run", "--to", "000"]) == 0
+    monkeypatch.undo()
+    monkeypatch.setenv(notebooks.REHEARSED, told[0][notebooks.REHEARSED])
+    config = load_config({}, profile="first_archive")
+    # The pre-flight would need a process, and longer than this test may take.
+    monkeypatch.setattr(notebooks.subprocess, "run", pytest.fail)
+    assert notebooks.rehearse(config) == "1,000 films/s, 3 h"
 
 
 def test_a_second_call_asks_for_nothing(site, capsys):

@@ -92,4 +92,4 @@ def test_a_run_that_is_not_there_is_said(root, monkeypatch, capsys):
     monkeypatch.setenv("CXR_PROFILE", "first_archive")
     options = ["--source", "folder", "--records", "x.csv", "--images", "y"]
     assert __main__.main(["external", "nothing", *options]) == 1
-    assert "holds no run; name a folder of" in capsys.readouterr().err
+    assert "holds no run 'nothing'; it holds none yet" in capsys.readouterr().err

@@ -216,6 +216,13 @@ def test_a_run_before_notebook_300_says_that_nothing_is_recalibrated(tmp_path, f
         predict.Model(tmp_path / "none")
 
 
+def test_a_run_that_is_not_there_is_told_beside_those_that_are(tmp_path):
+    for name in ("one-patient", "other-patient"):
+        toy_runs.make(tmp_path / name, judged=False)
+    with pytest.raises(InputError, match="no run 'nix'; it holds one-patient, other-patient"):
+        predict.load("nix", tmp_path)
+
+
 def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
     for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
         record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}

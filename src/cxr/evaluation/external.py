@@ -125,7 +125,8 @@ def _compared(finding: str, judged: Judged, tuning: Judged) -> dict:
     """One finding's AUROC, and its calibration before and after the local films mend it."""
     ranked = ranking.auroc_by_finding(judged).set_index("finding").loc[finding]
     row = {name: ranked[name] for name in ("auroc", "low", "high")}
-    row |= {name: _measured(finding, judged)[name] for name in MEASURES}
+    before = _measured(finding, judged)
+    row |= {name: before[name] for name in MEASURES}
     if not intervals.enough(tuning.targets[finding], tuning.codes):
         return row | {"recalibration": f"none: {TOO_FEW} among the local films"}
     fitted = calibration.fit(tuning)

@@ -132,6 +132,9 @@ def ranked(
     for row in np.flatnonzero(estimates.loc[rows].isna().all(axis=1)):
         _say(figure, row, _why(first, rows[row]))
     finish_rows(figure, names)
+    if len(tables) > 3:
+        # More do not fit beside the title where a phone scrolls.
+        legend_below(figure)
     entitle(figure, title)
     note = "; beside each finding the films with it" if "positives" in first else ""
     figure.update_xaxes(title=axis + note)

@@ -4,8 +4,6 @@ The same piece of HTML wherever a film is shown. It asks no network, works by ke
 a phone, and without scripts it still shows picture, bars and words.
 """
 
-import base64
-import io
 import re
 from collections.abc import Sequence
 
@@ -14,7 +12,7 @@ import pandas as pd
 import plotly.colors
 from PIL import Image
 
-from cxr.figures.page import templates
+from cxr.figures.page import embedded, templates
 from cxr.findings import label
 
 # Quality of the picture: no difference to see, at a third of a PNG's size.
@@ -68,7 +66,7 @@ def viewer(
         reasons=reasons,
         picture=""
         if film is None
-        else _address(Image.fromarray(film[0]), "JPEG", quality=_QUALITY),
+        else embedded(Image.fromarray(film[0]), "JPEG", quality=_QUALITY),
         shape=(0, 0) if film is None else film[0].shape,
         rows=rows,
         heats=any(row["heat"] for row in rows),
@@ -91,13 +89,7 @@ def _heat(heatmap: np.ndarray) -> str:
     level = np.rint((_LEVELS - 1) * np.clip(heatmap, 0, 1)).astype(np.uint8)
     image = Image.fromarray(level)
     image.putpalette(_INFERNO.tobytes())
-    return _address(image, "PNG", transparency=_CLEAR, optimize=True)
-
-
-def _address(image: Image.Image, kind: str, **options) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return embedded(image, "PNG", transparency=_CLEAR, optimize=True)
 
 
 # Levels of a heatmap: the browser's enlarging smooths them, and a palette is half the bytes.

@@ -1,7 +1,5 @@
 """Figures of where models look: films with heatmaps and boxes, hits against baselines."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cxr.figures import narrow
+from cxr.figures.page import embedded
 from cxr.figures.panels import (
     SYMBOLS,
     add_intervals,
@@ -182,9 +181,7 @@ def _painted(file: Path, heatmap: np.ndarray | None) -> str:
         colours = _INFERNO[(heat * 255).astype(np.uint8)]
         weight = 0.6 * heat[..., None]
         grey = Image.fromarray((shade * (1 - weight) + colours * weight).astype(np.uint8))
-    buffer = io.BytesIO()
-    grey.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return embedded(grey, "JPEG", quality=80)
 
 
 # Plotly's Inferno as 256 colours, float (256, 3), 0 to 255.

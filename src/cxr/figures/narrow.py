@@ -34,7 +34,8 @@ def reflowed(figure: go.Figure) -> dict | None:
     across = (WIDTH - left - _RIGHT) / number
     panel = across * 0.96 if pictures else 170 if number == 1 else 125
     titled = not pictures and all(figure.layout[x].title.text for x, _ in panels)
-    ticks = 0 if pictures else _TICKS + 20 * titled
+    # The title of an axis stands lower where its panel is higher.
+    ticks = 0 if pictures else _TICKS + (36 if number == 1 else 20) * titled
     step = panel + _CAPTION + 15 * lines + ticks
     changes, top = _titles(figure)
     named = [t for t in figure.data if t.type != "image" and t.showlegend is not False and t.name]

@@ -1,8 +1,11 @@
 """The one page that every result is shown on: site, deck, figures; it asks no network."""
 
+import base64
+import io
 from collections.abc import Mapping
 
 import jinja2
+from PIL import Image
 
 from cxr.figures.style import GRID, INK, MUTED, PALETTE, PAPER
 
@@ -24,6 +27,18 @@ def templates(package: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def embedded(image: Image.Image, kind: str, **options) -> str:
+    """A picture as an address that holds it.
+
+    Args:
+        kind: "JPEG" or "PNG".
+        options: of Pillow's writer.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 _PAGE = templates("cxr.figures").get_template("page.html")

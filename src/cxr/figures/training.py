@@ -1,7 +1,5 @@
 """Figures of the training: what models saw, how they learned, what they have inside."""
 
-import base64
-import io
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +9,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cxr.figures import narrow
+from cxr.figures.page import embedded
 from cxr.figures.panels import entitle, finding_grid, outer_titles, series_legend
 from cxr.figures.style import MUTED, PALETTE
 from cxr.findings import FINDINGS, label
@@ -257,6 +256,6 @@ def _strip(layer: np.ndarray, channels: int) -> np.ndarray:
 
 def _as_png(picture: np.ndarray) -> str:
     """A film as the address of an embedded PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return embedded(
+        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)), "PNG", optimize=True
+    )

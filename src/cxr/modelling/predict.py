@@ -316,7 +316,19 @@ def load(
     if Path(run).is_file():
         with exported.opened(Path(run)) as folder:
             return Model(folder, prevalence), f"from {run}"
-    return Model(runs / run, prevalence), "named by --run"
+    return Model(run_folder(runs, run), prevalence), "named by --run"
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """The folder of a run.
+
+    Raises:
+        InputError: if there is no such run; the message names those that are.
+    """
+    if not (runs / name / "config.json").is_file():
+        known = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.json")))
+        raise InputError(f"{runs} holds no run '{name}'; it holds {known or 'none yet'}.")
+    return runs / name
 
 
 def _sentence(reason: str) -> str:

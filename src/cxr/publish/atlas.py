@@ -5,9 +5,7 @@ the choice of findings Wang et al. (CVPR 2017). The pictures are phantoms: a sig
 the drawing with it differs from the same drawing without it.
 """
 
-import base64
 import dataclasses
-import io
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from cxr import phantoms
-from cxr.figures.page import templates
+from cxr.figures.page import embedded, templates
 from cxr.findings import FINDINGS, label
 from cxr.phantoms.signs import CHANGES
 
@@ -188,6 +186,4 @@ def table(records: pd.DataFrame) -> str:
 
 
 def _address(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=72)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return embedded(image, "JPEG", quality=72)

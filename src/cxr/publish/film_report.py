@@ -24,6 +24,9 @@ PICTURES = 50
 
 TITLE = "Chest films, read by a model"
 
+# What makes a frame as high as the page in it.
+_FIT = "this.style.height = this.contentDocument.documentElement.scrollHeight + 'px'"
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report:
@@ -104,11 +107,12 @@ class Report:
         return path
 
     def _repr_html_(self) -> str:
-        # A frame of its own: the page's style must not reach the notebook's. In single quotes,
-        # where the page's own double ones need no escape: a quarter less to keep.
+        # A frame of its own: the page's style must not reach the notebook's. As high as its
+        # page, or one would scroll in it unawares. In single quotes, where the page's own
+        # double ones need no escape: a quarter less to keep.
         held = self.html().replace("&", "&amp;").replace("'", "&#39;")
         return (
-            f'<iframe title="{TITLE}" style="width:100%;height:56rem;border:0" '
+            f'<iframe title="{TITLE}" style="width:100%;height:56rem;border:0" onload="{_FIT}" '
             f"srcdoc='{held}'></iframe>"
         )
 
