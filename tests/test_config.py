@@ -96,3 +96,11 @@ def test_run_names_tell_model_split_and_tag():
     base = config.load_config({"CXR_SPLIT": "official"})
     assert base.run_name("baseline") == "baseline-official"
     assert dataclasses.replace(base, tag="b").run_name("baseline") == "baseline-official-b"
+
+
+def test_a_file_of_names_means_the_same_in_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "films.txt").write_text("00000001_000.png")
+    monkeypatch.chdir(tmp_path)
+    given = config.load_config({"CXR_SAMPLE": "films.txt"}, profile="full")
+    assert given.sample == str(tmp_path / "films.txt")
+    assert config.load_config({"CXR_SAMPLE": "1500"}, profile="full").sample == "1500"

@@ -59,3 +59,31 @@ def test_a_line_that_is_longer_than_the_terminal_is_cut(monkeypatch, capsys):
         bars.add("films", total=3).say("a note that no terminal of forty columns holds")
     lines = capsys.readouterr().err.splitlines()
     assert lines and all(len(line.rpartition("\x1b[2K")[2]) < 40 for line in lines)
+
+
+def test_a_reader_who_goes_away_does_not_end_the_work(minute, monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return False
+
+        flush = write
+
+    monkeypatch.setattr(progress.sys, "stderr", Gone())
+    with progress.Bars() as bars:
+        bar = bars.add("films", total=3)
+        bar.advance(3)
+        bars.refresh(force=True)
+    assert bar.done == 3
+
+
+def test_more_bars_than_lines_do_not_scroll(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("LINES", "3")
+    with progress.Bars() as bars:
+        for number in range(9):
+            bars.add(f"bar {number}", total=3)
+    repaints = capsys.readouterr().err.split("\x1b[2A")
+    assert len(repaints) > 5 and all(part.count("\n") <= 3 for part in repaints)

@@ -167,13 +167,9 @@ def _environment(config: Config) -> dict[str, str]:
     environment = {"CXR_PROFILE": config.profile, "CXR_ROOT": str(config.root)}
     environment["CXR_SOURCE"] = config.source
     # Kernels start in the project's folder, so relative paths must not start anew there.
-    for name in ("records", "images", "split_lists", "rsna"):
+    for name in ("records", "images", "split_lists", "rsna", "weights", "sample"):
         if getattr(config, name) is not None:
             environment[f"CXR_{name.upper()}"] = str(getattr(config, name))
-    for name in ("weights", "sample"):
-        value = getattr(config, name)
-        if value is not None and Path(value).is_file():
-            environment[f"CXR_{name.upper()}"] = str(Path(value).resolve())
     return environment
 
 
@@ -369,6 +365,7 @@ def _external(options: argparse.Namespace) -> int:
     folder = predict.run_folder(config.runs, options.run)
     trained_on = artifacts.read_json(folder / "config.json").get("config", {}).get("source", "nih")
     records, cleaning = sources.read(options.source, options.records)
+    external.refuse_nothing(records, trained_on=trained_on)
     paths = source_films.find(options.images, records)
     scores, refused = external_scores.score(folder, paths)
     records = records.set_index("film").loc[scores.index]

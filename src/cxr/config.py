@@ -204,6 +204,14 @@ def load_config(environment: Mapping[str, str] | None = None, **overrides) -> Co
     return config
 
 
+def names_file(text: str) -> bool:
+    """Whether a setting's text is the path of a file; long texts are none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _parse(field: dataclasses.Field, text: str):
     """Turn one variable's text into its field's type."""
     name = f"CXR_{field.name.upper()}"
@@ -211,6 +219,9 @@ def _parse(field: dataclasses.Field, text: str):
     kind = getattr(field.type, "__name__", str(field.type))
     if "Path" in kind:
         return Path(text).expanduser().resolve()
+    if field.name in ("sample", "weights") and names_file(text):
+        # As the other paths: absolute, so that a kernel in another folder means the same file.
+        return str(Path(text).resolve())
     if kind == "bool":
         truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() not in truth:

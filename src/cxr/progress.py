@@ -136,11 +136,11 @@ class Bars:
                 self._paint_notebook("\n".join(lines))
             elif self._terminal:
                 up = f"\x1b[{self._lines}A" if self._lines else ""
-                # A line that wraps would be two, and the next repaint one line too low.
-                width = shutil.get_terminal_size().columns - 1
-                sys.stderr.write(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
-                sys.stderr.flush()
-                self._lines = len(self._bars)
+                # A line that wraps, or leaves at the top, would not be found by the next repaint.
+                width, height = shutil.get_terminal_size()
+                width, lines = width - 1, lines[: max(height - 1, 1)]
+                _show(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines))
+                self._lines = len(lines)
 
     def _tell(self) -> None:
         """Once a minute, say in a line how far the work is, where nothing is repainted."""
@@ -153,7 +153,7 @@ class Bars:
         for write in _logs:
             write(line)
         if not self._notebook and not self._terminal:
-            print(line, file=sys.stderr, flush=True)
+            _show(f"{line}\n")
 
     def _tick(self) -> None:
         # Work that waits reports nothing, and its clock goes on all the same.
@@ -173,7 +173,7 @@ class Bars:
         self.refresh(force=True)
         if not self._notebook and not self._terminal:
             for bar in self._bars:
-                print(bar.line(), file=sys.stderr, flush=True)
+                _show(f"{bar.line()}\n")
 
     def _paint_notebook(self, text: str) -> None:
         from IPython.display import display
@@ -183,6 +183,13 @@ class Bars:
             self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
+
+
+def _show(text: str) -> None:
+    """Write to the terminal or log; a reader who has gone away does not end the work."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _in_notebook() -> bool:

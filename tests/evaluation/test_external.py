@@ -167,3 +167,20 @@ def test_a_folder_without_its_films_is_refused(tmp_path):
     (tmp_path / "y.png").touch()
     with pytest.raises(InputError, match=r"none of the 1 files .* whose first is x"):
         source_films.find(tmp_path, pd.DataFrame({"film": ["a"], "file": ["x"]}))
+
+
+def test_two_films_that_differ_in_their_ending_are_two(tmp_path):
+    records = pd.DataFrame({"film": ["f1", "f2"], "file": ["a.png", "a.jpg"]})
+    (tmp_path / "a.png").write_bytes(b"")
+    assert source_films.find(tmp_path, records) == {"f1": tmp_path / "a.png"}
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert set(source_films.find(tmp_path, records)) == {"f1", "f2"}
+
+
+def test_films_that_cannot_judge_are_refused_before_they_are_scored():
+    records = vindr(20)[0].copy()
+    records["unlabelled"], records["uncertain"] = "|".join(FINDINGS), ""
+    with pytest.raises(InputError, match="nothing to judge by"):
+        external.refuse_nothing(records, trained_on="nih")
+    with pytest.raises(InputError, match="--local -5"):
+        external.draw_local(records, films=-5, seed=1)

@@ -396,9 +396,13 @@ def test_the_films_folder_may_be_a_link_to_another_disk(site):
         assert sorted(path.name for path in Path(other).iterdir()) == sorted(site.films)
 
 
+NULLS = '{"settings": null, "files": {}, "archives": {}}'
+ENTRY = '{"settings": {}, "files": {}, "archives": {"images_01.tar.gz": null}}'
+
+
 def test_a_manifest_that_is_none_is_named(site):
     site.config.data.mkdir(parents=True)
-    for content in ("{}", "[]", "3", '{"a": 1}', '{"settings": {}, "files": {}}'):
+    for content in ("{}", "[]", "3", '{"a": 1}', '{"settings": {}, "files": {}}', NULLS, ENTRY):
         (site.config.data / "manifest.json").write_text(content)
         with pytest.raises(InputError, match=r"manifest\.json is no manifest of this project"):
             site.fetch()
@@ -466,6 +470,84 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(site, monkeypatc
     with pytest.raises(InputError, match=r"needs [\d.]+ kB of disk space .* but 20.0 kB are free"):
         site.fetch()
     assert site.server.requests == []
+
+
+def test_two_sources_that_are_up_in_turn_do_not_undo_each_others_work(site):
+    # By turns of a time in which about half of an archive comes, one is up and the other away.
+    with serving() as mirror:
+        described = site.archives[0]
+        copy = described.mirrors[0].rpartition("/")[2]
+        mirror.files[copy] = site.server.files[copy]
+        site.archives = [dataclasses.replace(described, mirrors=(f"{mirror.address}/{copy}",))]
+
+        def away(place):
+            return int(time.monotonic() / 0.2) % 2 != place
+
+        def bring(place):
+            if away(place):
+                raise ConnectionResetError
+
+        for place, server in enumerate((site.server, mirror)):
+            server.rate = 5 * described.bytes // 2
+            server.sending = lambda place=place: bring(place)
+            server.outage = lambda place=place: away(place)
+        patient = dataclasses.replace(QUICK, budget=30.0)
+        wanted = list(described.contents)
+        download.fetch_films(site.config, site.archives, wanted, patience=patient)
+        assert set(site.on_disk()) == set(wanted)
+        assert site.server.sent + mirror.sent < 5 * described.bytes
+
+
+def test_a_damaged_zip_put_there_by_hand_is_set_aside_and_kept(site):
+    name = site.archives[0].mirrors[0].rpartition("/")[2]
+    damaged = bytearray(site.server.files[name])
+    damaged[len(damaged) // 3] ^= 0x55
+    by_hand(site, name, bytes(damaged))
+    place = site.config.data / "archives" / name
+    site.fetch()
+    assert set(site.on_disk()) == set(site.films)
+    assert place.with_name(f"{name}.damaged").read_bytes() == bytes(damaged)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/xhtml+xml", "Text/HTML"])
+def test_another_answer_does_not_cost_what_has_arrived(site, kind):
+    name = site.archives[0].name
+    size = len(site.server.files[name])
+    page = Fault(body=b"{}", content_type=kind, without_length=True)
+    site.server.faults[name].extend([Fault(after=size // 2), page])
+    site.fetch(list(site.archives[0].contents))
+    asked = [span for file, span in site.server.requests if file == name]
+    assert asked[-1].startswith("bytes=") and asked[-1] != "bytes=0-"
+    assert site.server.sent < 1.2 * size
+
+
+def test_a_film_that_was_swapped_is_named(site):
+    site.fetch()
+    wanted = list(site.films)
+    download.take_inventory(site.config, wanted)
+    first, other = (site.images / name for name in wanted[:2])
+    content = first.read_bytes()
+    first.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    os.utime(first, (1, 1))
+    os.utime(other, (1, 1))
+    for _ in range(2):
+        table = download.take_inventory(site.config, wanted).set_index("check")
+        assert table.loc["changed", "films"] == 2
+        assert table.loc["changed", "examples"] == ", ".join(wanted[:2])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "older"])
+def test_a_damaged_memory_of_films_is_made_anew(site, damage):
+    site.fetch()
+    wanted = list(site.films)
+    before = download.take_inventory(site.config, wanted)
+    path = site.config.data / "inventory.csv"
+    text = path.read_text()
+    left = {"empty": "", "cut": text[:-40], "older": text.replace("fault,changed", "fault")}
+    path.write_text(left[damage])
+    pd.testing.assert_frame_equal(download.take_inventory(site.config, wanted), before)
+    assert path.read_text() == text
 
 
 def test_the_space_needed_is_films_and_the_archives_on_their_way_or_the_cache(site):

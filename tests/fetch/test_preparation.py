@@ -18,9 +18,11 @@ def test_a_run_that_can_be_made_leaves_no_trace(config, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sample", ["²", "many", "-3", "0"])
+@pytest.mark.parametrize(
+    "sample", ["²", "many", "-3", "0", "9" * 30, ",".join(["00000001_000.png"] * 24)]
+)
 def test_a_sample_that_cannot_be_meant_is_refused(config, sample):
-    with pytest.raises(InputError, match=re.escape(sample)):
+    with pytest.raises(InputError, match=re.escape(sample[:60])):
         preparation.check(dataclasses.replace(config, sample=sample))
 
 

@@ -440,3 +440,43 @@ def test_the_real_tables_are_read_whole(source):
     assert dict(cleaning.itertuples(index=False))["films read"] == read
     assert (len(records), records["patient_id"].nunique()) == (used, patients)
     assert (sources.states(records)[finding] == 1).sum() == positive
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "film,patient_id,Mass,Hernia\n1.png,1,1,0,\n2.png,2,0,1,\n",
+        'film,patient_id,Mass,Hernia\n"1",1.png,1,1,0\n"2",2.png,2,0,1\n',
+    ],
+)
+def test_rows_longer_than_the_header_do_not_shift(tmp_path, text):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    records, _ = sources.read("folder", path)
+    assert records["labels"].tolist() == ["Mass", "Hernia"]
+    assert records["patient_id"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("film,patient_id,Mass\na,1.png,1,1\nb,2.png,2,0\n", "rows of 4 fields"),
+        ('film,patient_id,labels\n"1",a.png,1,Foo\n', "line 2: unknown label"),
+        ("film,patient_id,Mass,Mass\n1.png,1,1,0\n", "more than one column mass"),
+        ("film,patient_id,Mass\n1.png,1,1\n\n\n2.png,2,x\n", "line 5"),
+    ],
+)
+def test_tables_of_another_shape_are_named(tmp_path, text, message):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        sources.read("folder", path)
+
+
+@pytest.mark.parametrize("value", ["", "-1"])
+def test_films_without_any_certain_label_are_not_learned_as_healthy(tmp_path, value):
+    path = tmp_path / "table.csv"
+    path.write_text(f"film,patient_id,Mass\na.png,1,{value}\nb.png,2,{value}\n")
+    records, _ = sources.read("folder", path)
+    with pytest.raises(InputError, match="nothing to learn"):
+        sources.certain(records)

@@ -628,7 +628,7 @@ def test_settings_need_records_and_leave_out_what_makes_no_difference(tmp_path):
     assert patient[0] != patient[1]
 
 
-@pytest.mark.parametrize("kind", ["official", "original"])
+@pytest.mark.parametrize("kind", ["official", "original", "community"])
 def test_a_part_of_the_records_is_not_called_by_a_name_of_the_whole(real_records, kind):
     part = real_records[:62_464]
     with pytest.raises(InputError, match=r"62,464 of NIH's 112,120 films.*CXR_PARTIAL_RECORDS=1"):
@@ -648,3 +648,17 @@ def test_a_small_table_has_fewer_rivals_and_no_traceback(films):
     for split in rivals.values():
         assert set(split) <= {"train", "validation", "test"}
         assert split.index.equals(frame.index)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["film,split", "00000001_000.png,tset"], "line 2 does not say whether 00000001_000.png"),
+        (["film,nih,split", "00000001_000.png,test,train"], "no list for validation, test"),
+    ],
+)
+def test_the_column_that_the_header_calls_so_is_the_one(tmp_path, lines, message):
+    path = tmp_path / "lists.csv"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=message):
+        split_lists.read(path)

@@ -52,6 +52,8 @@ def draw_local(records: pd.DataFrame, *, films: int, seed: int) -> np.ndarray:
     Raises:
         InputError: if that leaves less than half of the films to judge by.
     """
+    if films < 0:
+        raise InputError(f"--local {films:,} is no number of films; 0 recalibrates nothing.")
     patients = np.random.default_rng(seed).permutation(np.unique(records["patient_id"]))
     have = records["patient_id"].value_counts().loc[patients].cumsum().to_numpy()
     drawn = patients[: int(np.searchsorted(have, films)) + 1] if films else patients[:0]
@@ -62,6 +64,34 @@ def draw_local(records: pd.DataFrame, *, films: int, seed: int) -> np.ndarray:
             "the others judge; ask for fewer (--local), or bring more films."
         )
     return local
+
+
+def refuse_nothing(records: pd.DataFrame, *, trained_on: str) -> None:
+    """Refuse films by which a run cannot be judged, before they are scored.
+
+    Args:
+        records, trained_on: as for `evaluate`.
+
+    Raises:
+        InputError: if the films are of the run's own source, or no finding that both sources
+            label is certain on any of them.
+    """
+    other = _source(records)
+    if other == trained_on:
+        raise InputError(
+            f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
+        )
+    state = sources.states(records)
+    both = [f for f in sources.labelled(trained_on) if f in sources.labelled(other)]
+    if not (state[both] >= sources.NEGATIVE).any(axis=None):
+        raise InputError(
+            f"no film of {other} has a certain label of a finding that {trained_on} labels, too, "
+            "so there is nothing to judge by."
+        )
+
+
+def _source(records: pd.DataFrame) -> str:
+    return str(records["source"].iloc[0]) if "source" in records else "nih"
 
 
 def evaluate(
@@ -82,11 +112,8 @@ def evaluate(
         fit has not seen, see `calibration.fit`. Intervals are those of `intervals`, each
         patient left out in turn.
     """
-    other = str(records["source"].iloc[0]) if "source" in records else "nih"
-    if other == trained_on:
-        raise InputError(
-            f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
-        )
+    refuse_nothing(records, trained_on=trained_on)
+    other = _source(records)
     state = sources.states(records)
     rows = []
     for finding in FINDINGS:

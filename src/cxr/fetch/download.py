@@ -34,6 +34,9 @@ _TAR_GZ, _ZIP = b"\x1f\x8b", b"PK"
 # Bytes per pixel of a reduced film: 0.50 at 256 px, somewhat more at smaller sizes.
 _BYTES_PER_PIXEL = 0.6
 
+# Seconds for which a source may fail and its part of an archive still counts.
+_AWAY = 600.0
+
 # Disks hand out space in blocks of 4 kB.
 _BLOCK = 4096
 
@@ -115,6 +118,8 @@ class _Stage:
         self.hosts = Hosts(patience, self.stop)
         # How many films of each archive have been unpacked in this call.
         self.unpacked: dict[str, int] = {}
+        # How many bytes of each archive some source has brought.
+        self.furthest: dict[str, int] = {}
         # A sample of real films is read out of remote archives, film by film.
         self.by_film = config.sample is not None and not config.phantoms
         self.wanted = {archive: set(wanted) & set(archive.contents) for archive in archives}
@@ -237,7 +242,8 @@ class _Stage:
             except (unpack.DamagedArchive, unpack.UnsafeArchive) as error:
                 turns.failed(place, error)
                 if isinstance(error, unpack.DamagedArchive):
-                    place.unlink()
+                    # Somebody put it there: it is theirs to remove.
+                    place.replace(place.with_name(f"{place.name}.damaged"))
         # What a mirror lacks is no reason to wait for hours.
         for url in itertools.islice(turns, None if lacking is None else len(sources)):
             bar.restart()
@@ -248,6 +254,9 @@ class _Stage:
             except Exception as error:
                 if not _of_source(error):
                     raise
+                if isinstance(error, _NoRoom):
+                    # The chunk that showed it is on the disk already.
+                    os.truncate(_part(sources[url].place), error.room)
                 turns.failed(url, error)
                 bar.take_back()
         raise turns.error()
@@ -312,10 +321,13 @@ class _Stage:
     def _within_room(
         self, archive: catalogue.Archive, place: Path, count: Callable, turns: Turns
     ) -> Callable:
-        """`count`, but that parts from other sources go before both need more than one archive.
+        """`count`, but that the parts of all sources never need more than one archive.
 
-        Until then they are kept: this source may break off, and the other one go on.
+        Until they do, each is kept: this source may break off, and the other one go on. Then
+        the larger one stays, or two sources that are up in turn would undo each other's work;
+        unless its source has been away for long.
         """
+        places = {_part(source.place): source.url for source in self._sources(archive)}
         names = (self.folder / name for name in _names(archive))
         others = [_part(path) for path in names if path != place and _part(path).exists()]
         reached, room = 0, archive.bytes - sum(other.stat().st_size for other in others)
@@ -324,9 +336,18 @@ class _Stage:
             nonlocal reached
             reached += amount
             count(amount, reused=reused)
-            if amount > 0 and not reused:
+            if not reused and reached > self.furthest.get(archive.name, 0):
+                # What another source had brought already is no progress.
+                self.furthest[archive.name] = reached
                 turns.progressed()
             if others and reached > room:
+                for other in others:
+                    url = places.get(other, "")
+                    if turns.hopes(url) and other.stat().st_size > reached:
+                        host = self.hosts.of(url)
+                        if host.failing() < _AWAY:
+                            why = f"{host.name} has served more of it, and is waited for"
+                            raise _NoRoom(why, room)
                 for other in others:
                     other.unlink(missing_ok=True)
                     other.with_name(other.name + ".json").unlink(missing_ok=True)
@@ -506,6 +527,14 @@ class _Source:
     expected: dict
     verified: str
     original: bool
+
+
+class _NoRoom(TransferError):
+    """Another source's larger part leaves this one `room` bytes for the time being."""
+
+    def __init__(self, reason: str, room: int):
+        super().__init__(reason, passing=True)
+        self.room = max(room, 0)
 
 
 def _of_source(error: Exception) -> bool:

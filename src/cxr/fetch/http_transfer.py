@@ -401,6 +401,7 @@ class _Part:
         self._part = path.with_name(path.name + ".part")
         self.md5, self.reached, self._reused = hashlib.md5(usedforsecurity=False), 0, 0
         self.validator, self._announced = "", size
+        self._total: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("a+b")
         if self._note.is_file():
@@ -459,26 +460,34 @@ class _Part:
         if headers and self.validator and not self._checked:
             headers["If-Range"] = self.validator
         with connection.get(url, headers) as response:
-            self._accept(response)
+            anew = self._accept(response)
+            if not anew:
+                self._begin(response)
             for chunk in connection.chunks(response):
+                start = anew or not self.reached
+                if start and not chunk.startswith(self.begins[: len(chunk)]):
+                    raise _TryAgain(f"no archive: it begins with {chunk[:15]!r}", refused=True)
+                if anew:
+                    # The server ignored the range, or the file is another one.
+                    self.discard()
+                    self._begin(response)
+                    anew = False
                 if self._announced is not None and self.reached + len(chunk) > self._announced:
                     self.discard()
                     raise _TryAgain("more bytes arrived than were announced")
-                if not self.reached and not chunk.startswith(self.begins[: len(chunk)]):
-                    raise _TryAgain(f"no archive: it begins with {chunk[:15]!r}", refused=True)
                 self._file.write(chunk)
                 self._count(chunk)
         if self._announced is not None and self.reached < self._announced:
             raise _TryAgain(f"the connection ended after {self.reached:,} bytes")
 
-    def _accept(self, response: requests.Response) -> None:
-        """Check that the answer continues the part, or start over with it."""
+    def _accept(self, response: requests.Response) -> bool:
+        """Check that the answer may be taken; whether it starts over what is there."""
         validator = _validator(response)
         total: int | None
         if response.status_code == 416:
             self.discard()
             raise _TryAgain("HTTP 416: the part was longer than the file")
-        if "text/html" in response.headers.get("Content-Type", ""):
+        if "text/html" in response.headers.get("Content-Type", "").lower():
             raise _TryAgain("it is a web page, not an archive", refused=True)
         partial = response.status_code == 206
         if partial:
@@ -496,10 +505,13 @@ class _Part:
                 self.discard()
                 what = "the file changed" if changed else "wrong Content-Range"
                 raise _TryAgain(f"{what}; it is fetched from the start")
-        elif self.reached:
-            # The server ignored the range, or the file is another one: this is its start.
-            self.discard()
-        self._announced = self.size if total is None else total
+        self._total = total
+        return not partial and self.reached > 0
+
+    def _begin(self, response: requests.Response) -> None:
+        """Note what the answer that is taken says of the file."""
+        validator = _validator(response)
+        self._announced = self.size if self._total is None else self._total
         if validator != self.validator or not self._note.is_file():
             self.validator = validator
             artifacts.write_json(self._note, {"url": response.url, "validator": validator})

@@ -41,6 +41,8 @@ _COLUMNS = {
     "phantom": "bool",
     "sha256": "str",
     "fault": "str",
+    # Whether an earlier check found other content under this name.
+    "changed": "bool",
 }
 
 
@@ -217,13 +219,7 @@ def _refuse_empty(folder: Path, paths: dict[str, Path], wanted: Collection[str])
 def _examine(folder: Path, data: Path, paths: dict[str, Path]) -> pd.DataFrame:
     """One row a film, columns `_COLUMNS`; rows of unchanged files come from the last time."""
     cache = data / "inventory.csv"
-    known = {}
-    if cache.exists():
-        # A film that could not be decoded has no deviation; everything else is text or a number.
-        last = pd.read_csv(
-            cache, dtype=_COLUMNS, keep_default_na=False, na_values={"deviation": [""]}
-        )
-        known = {row.film: row for row in last.itertuples(index=False)}
+    known = _last_check(cache)
     rows, todo = [], []
     for film, path in paths.items():
         status, file = path.stat(), str(path.relative_to(folder))
@@ -232,7 +228,7 @@ def _examine(folder: Path, data: Path, paths: dict[str, Path]) -> pd.DataFrame:
         if row is not None and (row.file, row.bytes, row.modified) == state:
             rows.append(tuple(row))
         else:
-            todo.append((film, path, *state))
+            todo.append((film, path, "" if row is None else row.sha256, *state))
     with (
         progress.Bars() as bars,
         # Threads suffice: Pillow, zlib and hashlib let go of the interpreter.
@@ -249,8 +245,24 @@ def _examine(folder: Path, data: Path, paths: dict[str, Path]) -> pd.DataFrame:
     return frame.sort_values("film", ignore_index=True)
 
 
+def _last_check(cache: Path) -> dict:
+    """Film -> its row of the last check; nothing of a table that is damaged."""
+    if not cache.exists():
+        return {}
+    try:
+        # A film that could not be decoded has no deviation; everything else is text or a number.
+        last = pd.read_csv(
+            cache, dtype=_COLUMNS, keep_default_na=False, na_values={"deviation": [""]}
+        )
+    except (ValueError, OSError):
+        return {}
+    if list(last) != list(_COLUMNS):
+        return {}
+    return {row.film: row for row in last.itertuples(index=False)}
+
+
 def _examine_one(film_and_file: tuple) -> tuple:
-    film, path, *state = film_and_file
+    film, path, before, *state = film_and_file
     mode, width, height, deviation, phantom, digest, fault = "", 0, 0, np.nan, False, "", ""
     try:
         content = path.read_bytes()
@@ -261,7 +273,9 @@ def _examine_one(film_and_file: tuple) -> tuple:
         deviation = grey_deviation(image)
     except (OSError, ValueError) as error:
         fault = str(error)
-    return film, *state, mode, width, height, round(deviation, 3), phantom, digest, fault
+    changed = before not in ("", digest)
+    facts = (mode, width, height, round(deviation, 3), phantom, digest, fault, changed)
+    return film, *state, *facts
 
 
 def grey_deviation(image: Image.Image) -> float:
@@ -309,6 +323,7 @@ def _judge(folder: Path, films: pd.DataFrame, wanted: set[str], refused: Mapping
         },
         "duplicates": sorted(sorted(group) for _, group in same),
         "almost_blank": sorted(blank["film"]),
+        "changed": sorted(readable.loc[readable["changed"], "film"]),
         "left_out": dict.fromkeys(unexpected, "not in the records, or not asked for")
         | dict.fromkeys(sorted(blank["film"]), "almost blank")
         | {film: f"unreadable: {fault}" for film, fault in unreadable.items()},
@@ -325,6 +340,7 @@ def _table(report: dict) -> pd.DataFrame:
         "odd_size": f"used, where not smaller than asked for; most have {report['side']} px",
         "duplicates": "used; the records list them as separate films",
         "almost_blank": "left out",
+        "changed": "used; their content is another one than at an earlier check",
     }
     rows = [("on disk", report["films"], "", "")]
     for check, consequence in consequences.items():

@@ -50,9 +50,7 @@ class Manifest:
         self._content = {"settings": wanted, "files": {}, "archives": {}}
         if self.path.exists():
             self._content = artifacts.read_json(self.path)
-            if not isinstance(self._content, dict) or not self._content.keys() >= {
-                *("settings", "files", "archives")
-            }:
+            if not _is_manifest(self._content):
                 raise InputError(
                     f"{self.path} is no manifest of this project; remove it, and run 000 again."
                 )
@@ -118,3 +116,12 @@ def locked(data: Path) -> Iterator[None]:
         for folder in (data, data / "archives"):
             artifacts.sweep(folder)
         yield
+
+
+def _is_manifest(content: object) -> bool:
+    """Whether a JSON text has the parts of a manifest."""
+    if not isinstance(content, dict):
+        return False
+    parts = [content.get(name) for name in ("settings", "files", "archives")]
+    entries = [entry for part in parts[1:] if isinstance(part, dict) for entry in part.values()]
+    return all(isinstance(one, dict) for one in (*parts, *entries))

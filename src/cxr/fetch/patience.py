@@ -248,6 +248,10 @@ class Turns:
         host = self._hosts.of(url)
         return host.due() if host.down else self._hosts.patience.round_pause(self._rounds)
 
+    def hopes(self, url: str) -> bool:
+        """Whether this source is still tried."""
+        return url in self._left
+
     def progressed(self) -> None:
         """Note that bytes came: the patience begins anew."""
         self._rounds, self._since = 0, self._hosts.patience.clock.now()

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from cxr.config import Config
+from cxr.config import Config, names_file
 from cxr.errors import InputError
 from cxr.fetch import selection
 
@@ -24,7 +24,7 @@ def check(config: Config) -> None:
             f"{config.image_size} px that the models see; raise it, or lower CXR_IMAGE_SIZE."
         )
     chosen = config.sample
-    if chosen not in (None, "boxes") and not Path(chosen).is_file():
+    if chosen not in (None, "boxes") and not names_file(chosen):
         selection.number(chosen)
     data = config.data
     for folder in (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr import phantoms
-from cxr.config import Config
+from cxr.config import Config, names_file
 from cxr.errors import InputError
 from cxr.fetch import catalogue
 from cxr.records import balancing, nih, splits
@@ -42,7 +42,7 @@ def wanted(config: Config, records: pd.DataFrame) -> list[str]:
                 f"BBox_List_2017.csv as {config.data / 'boxes.csv'} and run again."
             )
         return sorted(set(boxed["film"]) & set(films))
-    if Path(config.sample).is_file():
+    if names_file(config.sample):
         return listed(Path(config.sample), films)
     return by_patient(records, films=number(config.sample), seed=config.seed)
 
@@ -61,9 +61,10 @@ def number(sample: str | None) -> int:
     Raises:
         InputError: if it is none.
     """
-    if sample is None or not sample.isdecimal() or int(sample) == 0:
+    if sample is None or not re.fullmatch("[0-9]{1,9}", sample) or int(sample) == 0:
+        told = (sample or "")[:60]
         raise InputError(
-            f"CXR_SAMPLE={sample} is neither a number of films nor 'boxes' nor a file of names."
+            f"CXR_SAMPLE={told} is neither a number of films nor 'boxes' nor a file of names."
         )
     return int(sample)
 

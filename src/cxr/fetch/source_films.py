@@ -1,5 +1,6 @@
 """Films of other hospitals on the disk: which file is which record's."""
 
+import collections
 import concurrent.futures
 import os
 from pathlib import Path
@@ -37,8 +38,12 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
         InputError: if two files are one film's, or none of the folder's is a record's.
     """
     names = records["file"] if "file" in records else records["film"]
-    wanted = {_parts(name): film for name, film in zip(names, records["film"], strict=True)}
-    depths = sorted({len(parts) for parts in wanted}, reverse=True)
+    pairs = list(zip(names, records["film"], strict=True))
+    exact = {tuple(name.split("/")): film for name, film in pairs}
+    stems = collections.Counter(_parts(name) for name, _ in pairs)
+    # Of two films that differ in the ending only, no other ending tells which one is meant.
+    wanted = {_parts(name): film for name, film in pairs if stems[_parts(name)] == 1}
+    depths = sorted({len(parts) for parts in exact}, reverse=True)
     found: dict[str, Path] = {}
     seen = 0
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -48,8 +53,16 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
             if name.startswith(".") or (path.suffix and path.suffix.lower() not in _ENDINGS):
                 continue
             seen += 1
-            parts = _parts(path.relative_to(folder).as_posix())
-            film = next((wanted[parts[-d:]] for d in depths if parts[-d:] in wanted), None)
+            own = path.relative_to(folder).as_posix()
+            film = next(
+                (
+                    known[parts[-d:]]
+                    for known, parts in ((exact, tuple(own.split("/"))), (wanted, _parts(own)))
+                    for d in depths
+                    if parts[-d:] in known
+                ),
+                None,
+            )
             if film is None:
                 continue
             if film in found:

@@ -429,7 +429,11 @@ def _read_table(
 def _names(header: str, body: str) -> list[str]:
     """The header's names, letters and digits only; "" for a column that it does not name."""
     names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header.split(",")]
-    first = next(csv.reader([body.lstrip("\n").partition("\n")[0]]), [])
+    try:
+        first = next(csv.reader([body.lstrip("\n").partition("\n")[0]]), [])
+    except csv.Error:
+        # A line too long to be one; what reads the table names it.
+        first = []
     # R writes row names below a header that does not name them.
     unnamed = len(first) == len(names) + 1 and re.fullmatch("[0-9]+", first[0])
     return ["", *names] if unnamed else names

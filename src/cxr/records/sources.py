@@ -209,7 +209,13 @@ def certain(records: pd.DataFrame) -> pd.DataFrame:
             source; CheXpert, which leaves most cells blank, is one.
     """
     source = str(records["source"].iloc[0])
-    known = states(records)[labelled_in(records)].ge(NEGATIVE).all(axis=1)
+    findings_known = labelled_in(records)
+    if not findings_known:
+        raise InputError(
+            f"none of the {len(records):,} films of {source} has a label that is certain, so "
+            "there is nothing to learn from them."
+        )
+    known = states(records)[findings_known].ge(NEGATIVE).all(axis=1)
     if 2 * known.sum() < len(records):
         raise InputError(
             f"only {int(known.sum()):,} of {len(records):,} films of {source} are certain on every "
@@ -531,12 +537,15 @@ def _numbered(about: Source, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A CSV's columns that we know, under our names, and the whole, all as stripped text."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; set CXR_RECORDS to the source's table.") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a readable CSV file ({error}); fetch it again.") from None
-    table = table.apply(lambda column: column.str.strip()).rename(columns=str.strip)
+    table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
+    table = table.rename(columns=str.strip)
+    # Lines without content keep their numbers.
+    table = table[(table != "").any(axis=1)]
     names = {name.lower(): name for name in table.columns}
     taken = {
         column: next((names[n.lower()] for n in known if n.lower() in names), None)
@@ -557,6 +566,33 @@ def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise InputError(f"{path} has a header but no rows; fetch it again.")
     rows = pd.DataFrame({column: table[name] for column, name in taken.items() if name is not None})
     return rows, table
+
+
+def _rectangular(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, its rows as long as its header.
+
+    pandas takes what a row has more for its name, and every value then stands one column to
+    the left of its own.
+    """
+    titles = [name.strip(" \"'\t\r\n").lower() for name in _head(path).split(",")]
+    twice = sorted({name for name in titles if name and titles.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    columns, full = table.columns, table.reset_index()
+    more = full.shape[1] - len(columns)
+    if full.iloc[:, -more:].isin(["", np.nan]).all(axis=None):
+        full = full.iloc[:, :-more]
+    elif more == 1 and full.iloc[:, 0].astype(str).str.fullmatch(r"\d+").all():
+        # R's row names.
+        full = full.iloc[:, 1:]
+    else:
+        raise InputError(
+            f"{path} has rows of {full.shape[1]} fields below a header of {len(columns)} names; "
+            "name each column, or write the table anew."
+        )
+    return full.set_axis(columns, axis=1).astype(str)
 
 
 def _head(path: Path) -> str:

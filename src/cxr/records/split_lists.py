@@ -22,6 +22,9 @@ _PARTS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+# How a column of parts is called.
+_TITLES = ("split", "fold")
+
 _ENDINGS = (".txt", ".csv", ".tsv")
 
 
@@ -107,9 +110,13 @@ def _read_file(path: Path) -> list[tuple[str, str]] | None:
 
 
 def _part_column(lines: list[str]) -> int | None:
-    """The first column that names a part in the file's first line with a film."""
+    """The column that the header calls so, or the first that names a part beside a film."""
     for line in lines:
-        if _FILM.search(line):
+        if not _FILM.search(line):
+            titles = [field.lower() for field in _fields(line)]
+            if found := [place for place, title in enumerate(titles) if title in _TITLES]:
+                return found[0]
+        else:
             fields = _fields(line)
             return next((place for place in range(len(fields)) if _parts_of([fields[place]])), None)
     return None

@@ -133,9 +133,9 @@ def refuse_partial(records: pd.DataFrame, kind: str) -> None:
     "official" test films could be compared with nothing.
 
     Raises:
-        InputError: for "official" and "original", unless the records are whole.
+        InputError: for all but "patient", unless the records are whole.
     """
-    if kind in ("official", "original") and not nih.whole(records):
+    if kind != "patient" and not nih.whole(records):
         raise InputError(
             f"the split '{kind}' is one of all of NIH's records, and these are "
             f"{nih.identify(records)}. Get the whole table, take CXR_SPLIT=patient, or set "
