@@ -242,8 +242,11 @@ class _Stage:
             except (unpack.DamagedArchive, unpack.UnsafeArchive) as error:
                 turns.failed(place, error)
                 if isinstance(error, unpack.DamagedArchive):
-                    # Somebody put it there: it is theirs to remove.
-                    place.replace(place.with_name(f"{place.name}.damaged"))
+                    if self._mark(place).exists():
+                        place.unlink()
+                    else:
+                        # Somebody put it there: it is theirs to remove.
+                        place.replace(place.with_name(f"{place.name}.damaged"))
         # What a mirror lacks is no reason to wait for hours.
         for url in itertools.islice(turns, None if lacking is None else len(sources)):
             bar.restart()
@@ -263,19 +266,28 @@ class _Stage:
 
     def _download(self, source: "_Source", count: Callable, bar: progress.Bar, take) -> dict:
         """Films out of one source's archive; a damaged one is fetched once more."""
+        with http_transfer.writable(self.scratch):
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            self._mark(source.place).touch()
         for last in (source.original, True):
             came = http_transfer.download(
                 source.url, source.place, **source.expected, advance=count, hosts=self.hosts
             )
             facts = {"source": source.url, "bytes": source.place.stat().st_size, "md5": came}
             try:
-                return take(source.place, facts | {"verified": source.verified})
+                taken = take(source.place, facts | {"verified": source.verified})
+                self._mark(source.place).unlink(missing_ok=True)
+                return taken
             except (unpack.DamagedArchive, unpack.UnsafeArchive) as error:
                 source.place.unlink()
                 if last or isinstance(error, unpack.UnsafeArchive):
                     raise TransferError(str(error)) from error
             bar.take_back()
         raise AssertionError
+
+    def _mark(self, place: Path) -> Path:
+        """What tells, until it is unpacked, that an archive was fetched here and is nobody's own."""
+        return self.scratch / f"{place.name}.fetched"
 
     def _take(
         self,
