@@ -286,7 +286,7 @@ class _Stage:
         raise AssertionError
 
     def _mark(self, place: Path) -> Path:
-        """What tells, until it is unpacked, that an archive was fetched here and is nobody's own."""
+        """What tells, until it is unpacked, that an archive was fetched here."""
         return self.scratch / f"{place.name}.fetched"
 
     def _take(
