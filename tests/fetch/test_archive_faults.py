@@ -26,6 +26,15 @@ def packed(method=zipfile.ZIP_DEFLATED, others=(), damage=None):
     return bytes(content)
 
 
+def nameless():
+    """A zip with a member of no name: the one letter of its name counts as an extra field."""
+    content = bytearray(packed(others=["q"]))
+    for signature, length in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):
+        start = content.index(signature) + length
+        content[start : start + 4] = b"\0\0\1\0"
+    return bytes(content)
+
+
 CUTS = [(kind, length / 20) for kind in KINDS for length in range(20)]
 DAMAGED = {
     **{f"{kind} cut at {share:.0%}": (kind, KINDS[kind][: int(share * len(KINDS[kind]))])
@@ -43,6 +52,7 @@ WHOLE = {
     "bz2": packed(zipfile.ZIP_BZIP2),
     "LZMA": packed(zipfile.ZIP_LZMA),
     "other files": packed(others=["LICENSE", "images/readme.txt"]),
+    "a member without a name": nameless(),
     "something before the zip": b"#!/bin/sh\n" + KINDS["zip"],
 }
 
@@ -61,6 +71,17 @@ def test_a_damaged_archive_is_called_damaged_and_gives_nothing(tmp_path, what):
     with pytest.raises(unpack.DamagedArchive, match=r"images_001\.\S+ is damaged: ."):
         given(tmp_path, *DAMAGED[what])
     assert list((tmp_path / "images").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/etc/out.png", "C:\\out.png", "images/../../out"])
+def test_a_name_that_leads_outside_is_unsafe_or_left_alone(tmp_path, name):
+    (tmp_path / "inner").mkdir()
+    try:
+        given(tmp_path / "inner", "zip", packed(others=[name]))
+    except unpack.UnsafeArchive as error:
+        assert "out" in str(error)
+    outside = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert outside <= {"images_001.zip", *FILMS}
 
 
 @pytest.mark.parametrize("what", WHOLE)

@@ -1,11 +1,18 @@
 """`python -m cxr fetch`: all of 000's work, watched from a terminal or a log."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
 import pytest
 from stand_in import archive, film_set, serving
 
 from cxr import __main__ as command
 from cxr.config import load_config
-from cxr.fetch import archives, selection
+from cxr.fetch import archives, selection, small_files
 from cxr.publish import notebooks
 
 
@@ -68,3 +75,55 @@ def test_what_cannot_be_written_is_told_before_the_first_byte(site, tmp_path, ca
     assert command.main(["fetch"]) == 1
     assert "subset cannot be written" in capsys.readouterr().err
     assert not site.requests and not (tmp_path / "data").exists()
+
+
+CHILD = """
+import sys
+from cxr import __main__ as command
+from cxr.fetch import archives, catalogue, selection
+from cxr.publish import notebooks
+names = [f"{number:08}_000.png" for number in range(1, 4)]
+made = catalogue.Archive("images_01.tar.gz", sys.argv[1] + "/images_01.tar.gz", 10**6, "0" * 32, 3,
+                         contents=tuple(names))
+archives.ARCHIVES, archives.FILMS = (made,), 112_120
+selection.wanted = lambda config, records: names
+notebooks.rehearse = lambda config: ""
+sys.exit(command.main(["fetch"]))
+"""
+
+
+@pytest.mark.parametrize("trouble", ["silence", "away"])
+def test_an_interrupt_ends_the_command_in_seconds_with_a_sentence(site, tmp_path, trouble):
+    if trouble == "away":
+        site.outage = lambda: True
+    else:
+        site.files["images_01.tar.gz"] = bytes(10**6)
+        site.sending = lambda: site.ended.wait(60)
+    environment = os.environ | {"CXR_ROOT": str(tmp_path / "root"), "CXR_PROFILE": "first_archive"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, site.address],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    latest = time.monotonic() + 60
+    while not site.requests and time.monotonic() < latest:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=20)
+    site.ended.set()
+    assert child.returncode == 130
+    assert "interrupted; run the same command again" in told and "Traceback" not in told
+
+
+def test_a_kept_wheel_that_is_damaged_is_fetched_again(tmp_path, monkeypatch):
+    kept = small_files._wheel_path(tmp_path)
+    kept.write_bytes(b"PK no wheel")
+
+    def pip(command, **options):
+        scratch = command[command.index("--dest") + 1]
+        with zipfile.ZipFile(f"{scratch}/new.whl", "w") as wheel:
+            wheel.writestr("x", b"content")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(small_files.subprocess, "run", pip)
+    with zipfile.ZipFile(small_files._wheel(tmp_path)) as wheel:
+        assert wheel.read("x") == b"content"

@@ -521,6 +521,15 @@ def test_another_answer_does_not_cost_what_has_arrived(site, kind):
     assert site.server.sent < 1.2 * size
 
 
+def test_a_link_that_leads_nowhere_is_named(site):
+    site.fetch()
+    name = next(iter(site.films))
+    (site.images / name).unlink()
+    (site.images / name).symlink_to(site.images / "gone.png")
+    with pytest.raises(InputError, match=f"{name} is a link to a file that does not exist"):
+        site.fetch()
+
+
 def test_a_film_that_was_swapped_is_named(site):
     site.fetch()
     wanted = list(site.films)
