@@ -105,3 +105,51 @@ def test_another_model_in_a_runs_folder_is_refused(run, tmp_path):
     shutil.copy(tmp_path / "other" / "model.keras", folder / "model.keras")
     with pytest.raises(InputError, match="not the file that the training wrote"):
         predict.Model(folder)
+
+
+def packed_again(path, contents):
+    """A file as `write` makes it, with other contents and the right checksum."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in contents:
+            packed.writestr(name, content)
+        packed.comment = b"0" * 64
+    whole = path.read_bytes()[:-64]
+    path.write_bytes(whole + hashlib.sha256(whole).hexdigest().encode())
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+@pytest.mark.parametrize("what", ["{}", "[]", "twice", "no model", "large card"])
+def test_a_file_that_holds_no_whole_run_is_named_and_no_folder_of_ours(file, tmp_path, what):
+    with zipfile.ZipFile(file) as packed:
+        contents = [(name, packed.read(name)) for name in packed.namelist()]
+    if what in ("{}", "[]"):
+        contents = [(n, what if n == "config.json" else c) for n, c in contents]
+    elif what == "twice":
+        contents.append(("config.json", "{}"))
+    elif what == "no model":
+        contents = [(n, c) for n, c in contents if n != "model.keras"]
+    else:
+        contents = [(n, "#" * 10**8 if n == "model_card.md" else c) for n, c in contents]
+    made = packed_again(tmp_path / "made.cxr", contents)
+    with pytest.raises(InputError, match=r"made\.cxr holds") as raised:
+        predict.load(made, tmp_path / "none")
+    assert "/tmp/tmp" not in str(raised.value)
+
+
+def test_a_stream_that_is_broken_or_encrypted_is_refused(file, tmp_path):
+    for flag in (0, 1):
+        content = bytearray(file.read_bytes()[:-64])
+        start = content.index(b"PK\x01\x02")
+        content[start + 8] |= flag
+        if not flag:
+            content[60:90] = bytes(30)
+        path = tmp_path / f"broken{flag}.cxr"
+        path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            predict.load(str(path), tmp_path / "none")
+
+
+def test_a_name_too_long_for_a_file_is_no_run(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        predict.load("x" * 5000, tmp_path)

@@ -119,3 +119,15 @@ def test_a_format_gives_the_view_away_where_it_decides_it():
     # 2 of 3 and 2 of 2 are guessed right; always PA: 3 of 5.
     assert "3 × 1: 2 AP films of 3; 2 × 1: 0 AP films of 2" in said
     assert "80 % of the films" in said and "view for 60 %" in said
+
+
+def test_small_tables_are_told_without_nan():
+    none = films("No Finding", "No Finding").assign(patient_id=1, follow_up=[0, 1]).iloc[:0]
+    for words in (conclusions.alone_or_not(none), conclusions.persistence(none)):
+        assert "nan" not in words
+    empty = pd.DataFrame({"lost (%)": pd.Series(dtype=float)})
+    assert "nan" not in conclusions.rare_company(empty)
+
+
+def test_a_distance_too_small_to_be_shown_is_no_change():
+    assert conclusions._went(0.05221, 0.05219) == "stayed at 0.0522"

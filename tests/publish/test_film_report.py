@@ -69,7 +69,36 @@ def test_what_names_no_film_is_refused_in_a_sentence(command, root):
         code, said = command(given)
         assert code == 1 and "names no film" in said.err
     code, said = command(root / "films", "--run", "none")
-    assert code == 1 and "config.json does not exist" in said.err
+    assert code == 1 and "holds no run 'none'; it holds small-patient" in said.err
+
+
+def test_no_output_is_written_over_a_film_or_a_device(command, root, tmp_path):
+    film = root / "films" / "a.png"
+    film = next((root / "films").glob("*.png")) if not film.exists() else film
+    content = film.read_bytes()
+    for given, said in (
+        (("--html", film), "and it is a film"),
+        (("--csv", tmp_path), "is no file"),
+        (("--csv", "/dev/full"), "is no file"),
+        (("--csv", tmp_path / "x", "--json", tmp_path / "x"), "two outputs"),
+    ):
+        code, told = command(film, *given)
+        assert code == 1 and said in told.err
+    # The shell has put the films in the place of a name that was forgotten.
+    code, told = command("--html", *sorted((root / "films").glob("*.png")))
+    assert code == 1 and "and it is a film" in told.err
+    assert film.read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_name_that_is_no_text_does_not_stop_a_folder(command, root, tmp_path):
+    film = next((root / "films").glob("*.png")).read_bytes()
+    for name in (b"a\xff.png", b"b.png"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:  # noqa: PTH118, PTH123
+            file.write(film)
+    code, _ = command(tmp_path, "--csv", tmp_path / "t.csv", "--html", tmp_path / "t.html")
+    assert code == 0
+    assert pd.read_csv(tmp_path / "t.csv")["film"].str.contains("a\ufffd.png").sum() == 1
 
 
 def test_a_reader_who_has_seen_enough_gets_no_traceback(root):

@@ -634,3 +634,21 @@ def test_a_second_visitor_sees_nothing_and_nothing_is_left(chromium, server):
     assert first.tab.locator(".film").count() == 0
     first.context.close()
     assert list(left()) == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+     b"POST http://[/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[\r\n\r\n"],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused_without_a_traceback(drawn, request_, capsys):
+    answer, _ = raw(drawn, request_)
+    assert " 400 " in answer.partition("\r\n")[0] and "no address" in answer
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [{"port": 70_000}, {"host": "a..b", "port": 0}])
+def test_where_nothing_can_listen_is_told(drawn, place):
+    with pytest.raises(InputError, match=r"port 70000|nothing can listen"):
+        serving.Server(drawn.model, **place)

@@ -96,12 +96,18 @@ def rates(row: Mapping, reached: bool) -> tuple[float, float]:
         reached: whether the film's score is at or above the threshold.
 
     Returns:
-        Two shares, 0 to 1; NaN where the row has none.
+        Two shares, 0 to 1; NaN where the row has none. Where not one of n films was there, half
+        a film of n + 1: that none was seen among some does not say that there is none.
     """
     sensitivity, specificity = row.get("sensitivity", np.nan), row.get("specificity", np.nan)
-    if reached:
-        return sensitivity, 1 - specificity
-    return 1 - sensitivity, specificity
+    shares = (sensitivity, 1 - specificity) if reached else (1 - sensitivity, specificity)
+    positive = row.get("true_positives", np.nan) + row.get("false_negatives", np.nan)
+    negative = row.get("true_negatives", np.nan) + row.get("false_positives", np.nan)
+    with_it, without_it = (
+        0.5 / (films + 1) if share == 0 and films > 0 else share
+        for share, films in zip(shares, (positive, negative), strict=True)
+    )
+    return with_it, without_it
 
 
 def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> str:
@@ -122,7 +128,8 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
         prevalence = positive / sum(row[count] for count in _COUNTS)
         among = ", as among the test films"
     side = "above the threshold, which caught" if reached else "below the threshold, which missed"
-    opening = f"{side} {100 * share:.0f} %"
+    caught = row["sensitivity"] if reached else 1 - row["sensitivity"]
+    opening = f"{side} {100 * caught:.0f} %"
     with_it = share * prevalence
     such = with_it + false * (1 - prevalence)
     counted = f"{100 * with_it / such:.0f}" if such else "none"

@@ -264,7 +264,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]
             special = mode not in (0, stat.S_IFREG, stat.S_IFDIR)
             _check(archive, member.filename, member.file_size, "special file" if special else "")
         for member in packed.infolist():
-            if not member.is_dir():
+            if member.filename and not member.is_dir():
                 yield member.filename, member.file_size, functools.partial(packed.read, member)
 
 

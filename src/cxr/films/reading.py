@@ -88,7 +88,7 @@ def found(places: Sequence[str]) -> list[Path]:
         if path.is_dir():
             inside = (p for p in sorted(path.rglob("*")) if p.suffix.lower() in _ENDINGS)
             some = [p for p in inside if not p.name.startswith(".") and p.is_file()]
-        elif not path.exists() and any(mark in place for mark in "*?["):
+        elif not _exists(path) and any(mark in place for mark in "*?["):
             # pathlib takes no pattern that starts at the root.
             some = [Path(name) for name in sorted(glob.glob(place, recursive=True))]  # noqa: PTH207
         else:
@@ -97,6 +97,14 @@ def found(places: Sequence[str]) -> list[Path]:
             raise InputError(f"{place} names no film; films end in .png, .jpg, .dcm or nothing.")
         films |= dict.fromkeys(some)
     return list(films)
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path leads somewhere; what may not be looked at is told when it is read."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def decode(content: bytes) -> Film:

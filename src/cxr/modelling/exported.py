@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,10 @@ _PARTS = (
 _DIGITS = 64
 
 _LARGEST = 2 * 2**30
+
+# Parts that a reader could read, and what none of them is larger than, in bytes.
+_TEXTS = ("config.json", "calibration.json", "thresholds.csv", "model_card.md")
+_LARGEST_TEXT = 10_000_000
 
 
 def write(folder: Path, path: Path, card: Path | None = None) -> str:
@@ -98,9 +103,13 @@ def opened(path: Path) -> Iterator[Path]:
             with zipfile.ZipFile(path) as packed:
                 members = packed.infolist()
                 size = sum(member.file_size for member in members)
-                if size > _LARGEST or not all(map(_known, members)):
+                known = all(map(_known, members)) and len({m.filename for m in members}) == len(
+                    members
+                )
+                text = max((m.file_size for m in members if m.filename in _TEXTS), default=0)
+                if size > _LARGEST or text > _LARGEST_TEXT or not known:
                     raise InputError(f"{path} holds what no exported run does; {again}")
                 packed.extractall(folder)
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, zlib.error, EOFError) as error:
             raise InputError(f"{path} cannot be unpacked ({error}); {again}") from None
         yield Path(folder)

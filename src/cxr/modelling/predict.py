@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from cxr import artifacts
+from cxr.config import names_file
 from cxr.errors import InputError
 from cxr.evaluation import calibration, thresholding
 from cxr.films import abstention, reading
@@ -53,7 +54,12 @@ def choose(runs: Path) -> tuple[str, str]:
         )
     best = max(honest, key=lambda record: record["validation_auroc"] or 0)
     left_out = len(finished) - len(honest)
-    why = f"highest validation AUROC of {len(honest)} run(s), {best['validation_auroc'] or 0:.3f}"
+    reached = best["validation_auroc"]
+    why = (
+        "the first of those that had no validation films"
+        if reached is None or np.isnan(reached)
+        else f"highest validation AUROC of {len(honest)} run(s), {reached:.3f}"
+    )
     if left_out:
         why += f"; {left_out} of the split `original` left out, which shares patients"
     return best["name"], why
@@ -313,9 +319,16 @@ def load(
     if run is None:
         name, why = choose(runs)
         return Model(runs / name, prevalence), why
-    if Path(run).is_file():
+    if names_file(run):
         with exported.opened(Path(run)) as folder:
-            return Model(folder, prevalence), f"from {run}"
+            try:
+                return Model(folder, prevalence), f"from {run}"
+            except (InputError, KeyError, TypeError, AttributeError) as error:
+                # The folder is gone when this is read; what is at fault is the file.
+                why = str(error).replace(f"{folder}/", "").partition(";")[0].rstrip(".")
+                raise InputError(
+                    f"{run} holds no whole run ({why}); export the run again, where it lies."
+                ) from None
     return Model(run_folder(runs, run), prevalence), "named by --run"
 
 
@@ -325,7 +338,7 @@ def run_folder(runs: Path, name: str) -> Path:
     Raises:
         InputError: if there is no such run; the message names those that are.
     """
-    if not (runs / name / "config.json").is_file():
+    if not names_file(str(runs / name / "config.json")):
         known = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.json")))
         raise InputError(f"{runs} holds no run '{name}'; it holds {known or 'none yet'}.")
     return runs / name

@@ -21,7 +21,9 @@ def alone_or_not(records: pd.DataFrame) -> str:
     most = ", ".join(
         f"{' with '.join(map(label, names.split('|')))} ({n:,})" for names, n in together.items()
     )
-    single = 100 * (found == 1).sum() / max(ill.sum(), 1)
+    if not ill.any():
+        return "None of these films shows a finding."
+    single = 100 * (found == 1).sum() / ill.sum()
     return (
         f"Of the {ill.sum():,} films with a finding, {single:.1f} % "
         f"show exactly one, the others up to {found.max()}. The commonest combinations: "
@@ -59,9 +61,11 @@ def persistence(records: pd.DataFrame) -> str:
         "one without)"
         for f in dict.fromkeys((most, least))
     )
+    lasting = sum(again[f] > anew[f] for f in known)
     return (
-        "From one film of a patient to the next, labels last: the most and the least lasting are "
-        f"{told}. Who recognises a patient can guess, which is why splits keep patients whole."
+        f"From one film of a patient to the next, {lasting} of {len(known)} labels are commoner "
+        f"after a film with them than after one without; the extremes are {told}. Who recognises "
+        "a patient could guess, which is why splits keep patients whole."
     )
 
 
@@ -74,12 +78,20 @@ def formats(records: pd.DataFrame) -> str:
         for (width, height), size, ap in table.head(3).itertuples()
     )
     guessed = table[["sum"]].assign(pa=table["size"] - table["sum"]).max(axis=1).sum()
-    most = max(table["sum"].sum(), len(records) - table["sum"].sum())
+    if not table["size"].sum():
+        return "No film's size is known here, so nothing can be said of formats."
+    films = table["size"].sum()
+    most = max(table["sum"].sum(), films - table["sum"].sum())
+    gained = 100 * (guessed - most) / films
+    closing = (
+        "whatever tells detectors apart also tells apart who could stand"
+        if gained >= 5
+        else "here the format says little of the view"
+    )
     return (
         f"The commonest formats and the view: {told}. Guessing each film's view from its format "
-        f"alone is right for {100 * guessed / len(records):.0f} % of the films, always guessing "
-        f"the commoner view for {100 * most / len(records):.0f} %: whatever tells detectors apart "
-        "also tells apart who could stand."
+        f"alone is right for {100 * guessed / films:.0f} % of the films, always guessing "
+        f"the commoner view for {100 * most / films:.0f} %: {closing}."
     )
 
 
@@ -89,7 +101,9 @@ def rare_company(cost: pd.DataFrame) -> str:
     Args:
         cost: one row per finding; column "lost (%)".
     """
-    lost = cost["lost (%)"].sort_values()
+    lost = cost["lost (%)"].dropna().sort_values()
+    if lost.empty:
+        return "No finding is shown here, so none can be lost."
     if lost.max() == 0:
         return "Nothing is lost here: all combinations are kept."
     return (
@@ -140,7 +154,7 @@ def recalibrated(tables: Mapping[str, pd.DataFrame]) -> str:
 def _went(before: float, after: float) -> str:
     if pd.isna(before) or pd.isna(after):
         return "cannot be told"
-    if before == after:
+    if round(before, 4) == round(after, 4):
         return f"stayed at {before:.4f}"
     return f"{'fell' if after < before else 'rose'} from {before:.4f} to {after:.4f}"
 
@@ -161,11 +175,16 @@ def answer(auroc: pd.DataFrame, name: str, controls: pd.DataFrame, *, phantoms: 
     better = [label(str(f)) for f in known.index[known["low"] > 0.5]]
     unknown = [label(f) for f in FINDINGS if label(f) not in better]
     means = controls[controls["finding"] == "Mean"] if len(controls) else controls
-    blind = means.set_index("scored_by")["auroc"].drop(name) if len(means) else pd.Series()
+    blind = (
+        means.set_index("scored_by")["auroc"].drop(name, errors="ignore")
+        if len(means)
+        else pd.Series()
+    )
     beside = "; ".join(f"{words}: {value:.3f}" for words, value in blind.dropna().items())
     ranks = (
         f"`{name}` ranks films with a mean AUROC of {with_interval(mean)} over {len(known)} "
-        f"findings{f'; scores that see no image: {beside}' if beside else ''}. "
+        f"finding{'s' * (len(known) != 1)}"
+        f"{f'; scores that see no image: {beside}' if beside else ''}. "
     )
     sure = (
         f"It ranks better than chance, with the whole interval above 0.5, for {len(better)} of 14 "
@@ -197,6 +216,7 @@ def silent_disease(records: pd.DataFrame, adjudicated: pd.DataFrame | None) -> s
         return "None of the films mined as No Finding was adjudicated."
     share = (readings == 1).any(axis=1).mean()
     return (
-        f"Of {len(seen):,} adjudicated films mined as No Finding, {100 * share:.1f} % show at "
+        f"Of {len(seen):,} adjudicated film{'s' * (len(seen) != 1)} mined as No Finding, "
+        f"{100 * share:.1f} % show at "
         'least one of the four findings to radiologists: "No Finding" is not "normal".'
     )

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from cxr.publish import markdown
 PICTURES = 50
 
 TITLE = "Chest films, read by a model"
+
+# Endings of what is read and never written.
+_FILMS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
 # What makes a frame as high as the page in it.
 _FIT = "this.style.height = this.contentDocument.documentElement.scrollHeight + 'px'"
@@ -121,7 +125,7 @@ def row(answer: Answer, model: Model) -> dict:
     """An answer as a row of a table; `cxr evaluate` takes such tables."""
     values = {} if answer.findings is None else _by_finding(answer, "probability")
     return {
-        "film": answer.file,
+        "film": shown(answer.file),
         "verdict": answer.verdict,
         "reasons": " ".join(answer.reasons),
         # Scores of drawn films say so, wherever their file is taken.
@@ -137,7 +141,7 @@ def record(answer: Answer, model: Model) -> dict:
         for line in answer.findings.to_dict(orient="records"):
             findings.append({key: None if pd.isna(v) else v for key, v in line.items()})
     return {
-        "film": answer.file,
+        "film": shown(answer.file),
         "verdict": answer.verdict,
         "reasons": list(answer.reasons),
         "run": model.name,
@@ -148,7 +152,7 @@ def record(answer: Answer, model: Model) -> dict:
 
 def text(answer: Answer) -> str:
     """An answer as lines for a terminal."""
-    lines = [f"{answer.file}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
+    lines = [f"{shown(answer.file)}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
     if answer.findings is not None:
         table = answer.findings.sort_values("probability", ascending=False)
         lines.append(
@@ -167,7 +171,7 @@ def brief(answer: Answer) -> str:
     said = " ".join(answer.reasons)
     if answer.findings is not None:
         said = f"{_flagged(answer) or 'nothing above its threshold'}. {said}"
-    return f"{answer.file}: {answer.verdict}: {said}".rstrip()
+    return f"{shown(answer.file)}: {answer.verdict}: {said}".rstrip()
 
 
 def run(
@@ -187,7 +191,11 @@ def run(
 
     Returns:
         Whether every film got scores.
+
+    Raises:
+        InputError: for an output that would replace a film, or cannot be written.
     """
+    check_outputs(files, [path for path in (page_to, table_to, json_to) if path is not None])
     answers: list[Answer] = []
     printed = json_to == Path("-")
     silent = not printed and any((page_to, table_to, json_to))
@@ -214,6 +222,26 @@ def run(
         counts = pd.Series([answer.verdict for answer in answers]).value_counts()
         print(", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + ".")
     return all(answer.verdict != REFUSED for answer in answers)
+
+
+def check_outputs(films: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse to write over what is no earlier output, before any film is read.
+
+    A pattern that the shell has put in the place of a forgotten name names a film.
+
+    Raises:
+        InputError: for a film, a folder, a device, or one file for two outputs.
+    """
+    given = {Path(film).resolve() for film in films}
+    for place, path in enumerate(outputs):
+        if path == Path("-"):
+            continue
+        if path.is_dir() or (path.exists() and not path.is_file()):
+            raise InputError(f"{path} is no file; name one to write to.")
+        if path.resolve() in given or (path.exists() and path.suffix.lower() in _FILMS):
+            raise InputError(f"{path} would be written over, and it is a film; name another file.")
+        if path.resolve() in {other.resolve() for other in outputs[:place]}:
+            raise InputError(f"{path} is named for two outputs; give each a file of its own.")
 
 
 @contextlib.contextmanager
@@ -256,7 +284,12 @@ def prevalences(told: str | None) -> dict[str, float]:
 
 
 def _name(answer: Answer) -> str:
-    return Path(answer.file).name
+    return Path(shown(answer.file)).name
+
+
+def shown(name: str) -> str:
+    """A file's name as text, whatever bytes it has."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _by_finding(answer: Answer, column: str) -> dict:

@@ -47,6 +47,11 @@ MOST_CONNECTIONS, MOST_FILMS = 32, 4
 # Seconds: of silence, for a whole film to arrive, for a free place, and for a connection.
 SILENCE, ARRIVAL, WAIT, LIFE = 10.0, 60.0, 9.0, 90.0
 
+_FULL = (
+    b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n"
+    b"Too many visitors are here at once; try again in some seconds.\n"
+)
+
 _LONGEST_NAME = 120
 
 # Findings of the drawings that may be tried at once; the first has none.
@@ -99,11 +104,13 @@ class Server(http.server.ThreadingHTTPServer):
         self.example = functools.lru_cache(functools.partial(_example, size=max(model.size, 512)))
         # Tracing takes seconds, so not while a visitor waits.
         model.answer("warm-up", self.example(0))
+        if not 0 <= port <= 65_535:
+            raise InputError(f"--port {port} is none of 0 to 65535.")
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self.address_family = found[0]
             super().__init__((str(found[4][0]), int(found[4][1])), _Handler)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise InputError(
                 f"nothing can listen at {host}:{port} ({getattr(error, 'strerror', error)}); give "
                 "another --port (0 takes any free one), or another --host."
@@ -128,7 +135,7 @@ class Server(http.server.ThreadingHTTPServer):
         if full:
             with contextlib.suppress(OSError):
                 request.settimeout(0.1)
-                request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                request.sendall(_FULL)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -215,7 +222,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
 
     def _get(self) -> None:
-        address = urllib.parse.urlsplit(self.path)
+        address = _split(self.path)
         asked = urllib.parse.parse_qs(address.query)
         self._admit(asked.get("token", [""])[0] or self.headers.get("X-Token", ""))
         if address.path == "/":
@@ -228,7 +235,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, drawing, kind="image/png")
 
     def _post(self) -> None:
-        address = urllib.parse.urlsplit(self.path)
+        address = _split(self.path)
         self._admit(self.headers.get("X-Token", ""))
         if address.path != "/film":
             raise _Refusal(HTTPStatus.NOT_FOUND, "There is no such page.")
@@ -252,7 +259,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not _ours(host, self.server.host):
             raise _Refusal(HTTPStatus.FORBIDDEN, "This page is asked for under another name.")
         origin = self.headers.get("Origin")
-        if origin is not None and urllib.parse.urlsplit(origin).netloc != host:
+        if origin is not None and _split(origin).netloc != host:
             raise _Refusal(HTTPStatus.FORBIDDEN, "Another page asks for this one.")
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             raise _Refusal(
@@ -329,6 +336,13 @@ def running(server: Server) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _split(address: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(address)
+    except ValueError:
+        raise _Refusal(HTTPStatus.BAD_REQUEST, "This is no address.") from None
 
 
 def _busy() -> _Refusal:
