@@ -128,5 +128,5 @@ def test_no_false_alarm_among_few_films_does_not_say_that_there_is_none():
     # Half a film of 50 without it: .5 x .001 of .5 x .001 + .01 x .999.
     assert thresholding.rates(row, True) == (0.5, 0.01)
     said = thresholding.in_words(row, True, 0.001)
-    assert "of 100 films like this about 5 have it, where 0.1 % of films do" in said
+    assert "of 100 films at or above it about 5 have it, where 0.1 % of films do" in said
     assert "caught 50 % of the test films with it" in said

@@ -93,10 +93,10 @@ def test_thresholds_are_on_the_scale_of_the_probabilities(model, film):
     # By hand: at 10 %, of 100 films 8 with it and 18 without are flagged: 31 in 100.
     said = set(rest["meaning"])
     assert said <= {
-        "above the threshold, which caught 80 % of the test films with it; of 100 films like "
-        "this about 31 have it, where 10 % of films do, as among the test films",
-        "below the threshold, which missed 20 % of the test films with it; of 100 films like "
-        "this about 3 have it, where 10 % of films do, as among the test films",
+        "above the threshold, which caught 80 % of the test films with it; of 100 films at "
+        "or above it about 31 have it, where 10 % of films do, as among the test films",
+        "below the threshold, which missed 20 % of the test films with it; of 100 films "
+        "below it about 3 have it, where 10 % of films do, as among the test films",
     }
 
 

@@ -51,7 +51,8 @@ def test_women_and_men_are_compared_only_where_both_show_every_finding():
     ],
 )
 def test_what_rare_combinations_cost_is_read_off_the_table(lost, said):
-    cost = pd.DataFrame({"lost (%)": lost}, index=["Hernia", "Infiltration"])
+    cost = pd.DataFrame({"all films": [227, 19_894], "lost (%)": lost})
+    cost.index = ["Hernia", "Infiltration"]
     assert conclusions.rare_company(cost).startswith(said)
 
 
@@ -131,3 +132,18 @@ def test_small_tables_are_told_without_nan():
 
 def test_a_distance_too_small_to_be_shown_is_no_change():
     assert conclusions._went(0.05221, 0.05219) == "stayed at 0.0522"
+
+
+def test_rarity_is_named_as_the_cost_only_where_it_is():
+    cost = pd.DataFrame(
+        {"all films": [10, 20, 30], "lost (%)": [9.0, 5.0, 1.0]}, index=FINDINGS[:3]
+    )
+    assert "rank correlation -1.00" in conclusions.rare_company(cost)
+    cost["lost (%)"] = [1.0, 9.0, 5.0]
+    assert "rarer" not in conclusions.rare_company(cost)
+
+
+def test_women_and_men_who_are_alike_or_absent_are_not_told_apart():
+    same = films(*["|".join(FINDINGS)] * 4)
+    assert "No finding's share differs" in conclusions.women_and_men(same)
+    assert "too few" in conclusions.women_and_men(same.replace({"sex": {"M": "unknown"}}))

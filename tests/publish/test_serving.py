@@ -652,3 +652,23 @@ def test_an_address_that_is_none_is_refused_without_a_traceback(drawn, request_,
 def test_where_nothing_can_listen_is_told(drawn, place):
     with pytest.raises(InputError, match=r"port 70000|nothing can listen"):
         serving.Server(drawn.model, **place)
+
+
+def test_who_drips_headers_without_the_token_is_cut_off(drawn, monkeypatch):
+    monkeypatch.setattr(serving, "UNKNOWN", 0.5)
+    with socket.create_connection(("127.0.0.1", drawn.server_port), timeout=10) as made:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 8:
+                made.sendall(b"G")
+                time.sleep(0.05)
+        assert time.monotonic() < began + 5
+
+
+def test_a_run_that_is_none_is_named(tmp_path):
+    (tmp_path / "one").mkdir()
+    for content in ("[]", '{"name": "one"}'):
+        (tmp_path / "one" / "config.json").write_text(content)
+        for use in (predict.choose, lambda runs: predict.load("one", runs)):
+            with pytest.raises(InputError, match=r"config\.json is not what the training wrote"):
+                use(tmp_path)

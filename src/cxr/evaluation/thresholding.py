@@ -133,8 +133,9 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
     with_it = share * prevalence
     such = with_it + false * (1 - prevalence)
     counted = f"{100 * with_it / such:.0f}" if such else "none"
+    where = "at or above" if reached else "below"
     return (
-        f"{opening} of the test films with it; of 100 films like this about {counted} have it, "
+        f"{opening} of the test films with it; of 100 films {where} it about {counted} have it, "
         f"where {100 * prevalence:.2g} % of films do{among}"
     )
 

@@ -43,7 +43,9 @@ def choose(runs: Path) -> tuple[str, str]:
     Raises:
         InputError: if there is none.
     """
-    records = [artifacts.read_json(path) for path in sorted(runs.glob("*/config.json"))]
+    records = [
+        _record(path, "split", "validation_auroc") for path in sorted(runs.glob("*/config.json"))
+    ]
     finished = [record for record in records if record["finished"]]
     honest = [record for record in finished if record["split"] != "original"]
     if not honest:
@@ -63,6 +65,18 @@ def choose(runs: Path) -> tuple[str, str]:
     if left_out:
         why += f"; {left_out} of the split `original` left out, which shares patients"
     return best["name"], why
+
+
+def _record(path: Path, *needed: str) -> dict:
+    """What a run's config.json says: its name, whether it is finished, and what is needed.
+
+    Raises:
+        InputError: if it is missing, or not that of a run.
+    """
+    record = artifacts.read_json(path)
+    if not isinstance(record, dict) or not {"name", "finished", *needed} <= record.keys():
+        raise InputError(f"{path} is not what the training wrote; remove that folder.")
+    return record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +133,7 @@ class Model:
     """
 
     def __init__(self, folder: Path, prevalence: Mapping[str, float] | None = None):
-        run = artifacts.read_json(Path(folder) / "config.json")
+        run = _record(Path(folder) / "config.json", "phantoms")
         if not run["finished"]:
             raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
         self.name, self.phantoms = run["name"], bool(run["phantoms"])

@@ -60,7 +60,7 @@ ENTRIES = {
         "because it may mean each of them.",
     ),
     "Mass": Entry(
-        "A solid lump of more than 3 cm in the lung, its covering or the middle of the chest.",
+        "A lump of more than 3 cm in the lung, its covering or the middle of the chest.",
         "One dense, rounded shadow; taken for round pneumonia, or hidden behind heart and hilum.",
     ),
     "Nodule": Entry(
@@ -70,8 +70,8 @@ ENTRIES = {
     ),
     "Pneumonia": Entry(
         "Germs have inflamed the lung, and its air spaces fill.",
-        "A patchy shadow, often with pale streaks; the film shows only the filling, and fever or "
-        "blood tests tell it from edema, bleeding or atelectasis.",
+        "A patchy shadow, often with pale streaks; the film shows only the filling; whether "
+        "it is edema, bleeding or atelectasis, fever and blood tests help to tell.",
     ),
     "Pneumothorax": Entry(
         "Air lies between lung and chest wall, and the lung falls together.",
@@ -95,11 +95,11 @@ ENTRIES = {
     ),
     "Fibrosis": Entry(
         "Scars have made the lung stiff and small.",
-        "A net of fine lines, mostly low and at the edges, in lungs that have lost volume; taken "
+        "A net of fine lines in lungs that have lost volume, low or high by its cause; taken "
         "for edema, which comes and goes.",
     ),
     "Pleural_Thickening": Entry(
-        "The lung's covering is thick with scars, as after infection, bleeding or asbestos.",
+        "The covering of lung or chest wall is thick with scars, as after infection or asbestos.",
         "A pale stripe along the chest wall or a blunt corner; taken for a little effusion, or "
         "for fat and muscle.",
     ),

@@ -35,9 +35,12 @@ def alone_or_not(records: pd.DataFrame) -> str:
 def women_and_men(records: pd.DataFrame) -> str:
     """Which findings are commoner on films of men, which on films of women."""
     rates = records.groupby("sex")[list(FINDINGS)].mean()
+    rates = rates.loc[rates.index.isin(["M", "F"])]
     if len(rates) < 2 or (rates == 0).any(axis=None):
         return "These films are too few to compare women and men in every finding."
     ratio = (rates.loc["M"] / rates.loc["F"]).sort_values()
+    if (ratio.round(2) == 1).all():
+        return "No finding's share differs between films of women and of men."
     low = ", ".join(f"{label(name)} {value:.2f}" for name, value in ratio.head(3).items())
     high = ", ".join(f"{label(name)} {value:.2f}" for name, value in ratio.tail(3)[::-1].items())
     return (
@@ -99,16 +102,19 @@ def rare_company(cost: pd.DataFrame) -> str:
     """What leaving rare combinations out costs the findings.
 
     Args:
-        cost: one row per finding; column "lost (%)".
+        cost: one row per finding; columns "all films" and "lost (%)".
     """
     lost = cost["lost (%)"].dropna().sort_values()
     if lost.empty:
         return "No finding is shown here, so none can be lost."
     if lost.max() == 0:
         return "Nothing is lost here: all combinations are kept."
+    rank = cost["all films"].corr(cost["lost (%)"], method="spearman")
+    rarer = f" The rarer a finding, the more it loses (rank correlation {rank:.2f})."
     return (
         f"Between {lost.iloc[0]:.1f} % ({label(str(lost.index[0]))}) and {lost.iloc[-1]:.1f} % "
         f"({label(str(lost.index[-1]))}) of a finding's films are left out."
+        + (rarer if rank < -0.5 else "")
     )
 
 
@@ -170,7 +176,7 @@ def answer(auroc: pd.DataFrame, name: str, controls: pd.DataFrame, *, phantoms: 
     """
     by_finding = auroc.set_index("finding")
     mean, known = by_finding.loc["Mean"], by_finding.drop("Mean").dropna(subset=["auroc"])
-    if known.empty:
+    if known.empty or pd.isna(mean["auroc"]):
         return f"Too few patients of any finding were tested to say how well `{name}` works."
     better = [label(str(f)) for f in known.index[known["low"] > 0.5]]
     unknown = [label(f) for f in FINDINGS if label(f) not in better]

@@ -44,8 +44,9 @@ LARGEST_UPLOAD = 64 * 2**20
 # Connections at a time, and films in memory at a time: what the memory is bounded by.
 MOST_CONNECTIONS, MOST_FILMS = 32, 4
 
-# Seconds: of silence, for a whole film to arrive, for a free place, and for a connection.
-SILENCE, ARRIVAL, WAIT, LIFE = 10.0, 60.0, 9.0, 90.0
+# Seconds: of silence, for a whole film to arrive, for a free place, for a connection, and for
+# one that has not shown the token yet.
+SILENCE, ARRIVAL, WAIT, LIFE, UNKNOWN = 10.0, 60.0, 9.0, 90.0, 10.0
 
 _FULL = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n"
@@ -131,7 +132,7 @@ class Server(http.server.ThreadingHTTPServer):
         with self._counted:
             full = len(self._connections) >= MOST_CONNECTIONS
             if not full:
-                self._connections[request] = time.monotonic()
+                self._connections[request] = time.monotonic() + UNKNOWN
         if full:
             with contextlib.suppress(OSError):
                 request.settimeout(0.1)
@@ -147,12 +148,18 @@ class Server(http.server.ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         """Cut connections that outlive every honest one."""
-        latest = time.monotonic() - LIFE
+        now = time.monotonic()
         with self._counted:
-            for request, began in self._connections.items():
-                if began < latest:
+            for request, latest in self._connections.items():
+                if latest < now:
                     with contextlib.suppress(OSError):
                         request.shutdown(socket.SHUT_RDWR)
+
+    def admitted(self, request) -> None:
+        """Give a visitor who has shown the token the time that a film takes."""
+        with self._counted:
+            if request in self._connections:
+                self._connections[request] = time.monotonic() + LIFE
 
     def handle_error(self, request, client_address) -> None:
         """A visitor who goes away is no fault; anything else is told, without the film's name."""
@@ -267,6 +274,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 "This page needs the whole address that `python -m cxr serve` printed, with its "
                 "token.",
             )
+        self.server.admitted(self.connection)
 
     def _announced(self) -> int:
         """How many bytes will come; refused before any is read."""

@@ -539,9 +539,11 @@ def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; set CXR_RECORDS to the source's table.") from None
+        raise InputError(f"{path} does not exist; name the source's table.") from None
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not a readable CSV file ({error}); fetch it again.") from None
+        raise InputError(
+            f"{path} is not a readable CSV file ({str(error).strip()}); name the source's table."
+        ) from None
     table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
     table = table.rename(columns=str.strip)
     # Lines without content keep their numbers.
