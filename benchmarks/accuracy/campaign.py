@@ -83,9 +83,9 @@ CELLS = [
 ]
 
 
-def _short_head(image_size: int, weights: str | None) -> keras.Model:
+def _short_head(image_size: int, weights: str | None, side: int) -> keras.Model:
     """MobileNet with one dense layer on top instead of the original's two."""
-    network = models.MODELS["as_they_are"].build(image_size, weights)
+    network = models.MODELS["as_they_are"].build(image_size, weights, side)
     pooled = network.get_layer("drop1").input
     x = keras.layers.Dropout(0.2)(pooled)
     x = keras.layers.Dense(len(FINDINGS), activation="sigmoid", name="findings")(x)
@@ -95,9 +95,8 @@ def _short_head(image_size: int, weights: str | None) -> keras.Model:
 def register() -> None:
     """Make the variants that exist only here known to the registry of this process."""
     entry = models.MODELS["mobilenet_small"]
-    as_they_are = models._mobilenet(0.25, "mobilenet_small", smallest=0)
-    for name, build in (("as_they_are", as_they_are), ("short_head", _short_head)):
-        models.MODELS[name] = dataclasses.replace(entry, build=build)
+    for name, build in (("as_they_are", entry.build), ("short_head", _short_head)):
+        models.MODELS[name] = dataclasses.replace(entry, build=build, enlarged_to=0)
 
 
 def folds(frame: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:

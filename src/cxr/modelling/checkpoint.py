@@ -24,9 +24,18 @@ PATIENCE = 6
 class Keeper(keras.callbacks.Callback):
     """Validates each epoch, keeps the best model, and writes all that a resumption needs."""
 
-    def __init__(self, folder: Path, store: film_cache.Store, validation: pd.DataFrame):
+    def __init__(
+        self,
+        folder: Path,
+        store: film_cache.Store,
+        validation: pd.DataFrame,
+        *,
+        frozen: int = 0,
+    ):
+        """`frozen`: epochs in which only the head learns, which do not count for patience."""
         super().__init__()
         self._folder, self._store, self._validation = folder, store, validation
+        self._frozen = frozen
         self._targets = validation[list(FINDINGS)].to_numpy()
         self.history: list[dict] = []
         self.best, self.best_epoch = math.nan, 0
@@ -39,7 +48,9 @@ class Keeper(keras.callbacks.Callback):
 
     def exhausted(self) -> bool:
         """Whether the validation AUROC has not risen for `PATIENCE` epochs."""
-        return bool(self.best_epoch) and len(self.history) - self.best_epoch >= PATIENCE
+        return bool(self.best_epoch) and (
+            len(self.history) - max(self.best_epoch, self._frozen) >= PATIENCE
+        )
 
     def restore(self, trainee: keras.Model) -> int:
         """Load the last checkpoint, if there is one; returns the epoch to go on with."""
@@ -73,7 +84,8 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         trained = time.monotonic()
-        scores = self._score(self._store, self._validation)
+        with self.model.judged():
+            scores = self._score(self._store, self._validation)
         probabilities = scores[list(FINDINGS)].to_numpy()
         by_finding = ranking.auroc(self._targets, probabilities)
         mean = float(np.nanmean(by_finding)) if np.isfinite(by_finding).any() else math.nan
@@ -83,7 +95,10 @@ class Keeper(keras.callbacks.Callback):
         if math.isnan(mean) or not self.best_epoch or mean > self.best:
             # Without any estimable finding there is nothing to choose by: the last one stays.
             self.best, self.best_epoch = mean, epoch + 1
-            with artifacts.atomic(self._folder / "model.keras") as temporary:
+            with (
+                self.model.judged(),
+                artifacts.atomic(self._folder / "model.keras") as temporary,
+            ):
                 self.model.network.save(temporary)
         self.training_seconds += trained - self._began
         self.seconds += time.monotonic() - self._began

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
 from cxr.modelling.tensors import keras
@@ -34,14 +36,55 @@ class Recipe:
     mixup: float = 0.0
     # Decoupled from the gradient, on all weights but biases and normalisation.
     weight_decay: float = 1e-4
+    # Validate, keep and score a moving average of the weights, which keeps this share of
+    # itself at each step, such as 0.999; 0: the weights themselves.
+    ema: float = 0.0
+    # Targets of 0 and 1 become smoothing / 2 and 1 - smoothing / 2.
+    smoothing: float = 0.0
+    # Share of the epochs, the first, in which only the head learns.
+    frozen: float = 0.0
+    # The backbone's learning rate, as a factor of the head's.
+    backbone_rate: float = 1.0
+    # Weight of view, sex and age, which a second head tells in training; 0: there is none.
+    auxiliary: float = 0.0
+    # Enlarge smaller films to this side first, 0: never; None: as the model does by itself.
+    enlarge: int | None = None
+
+    def __post_init__(self):
+        """Refuse what cannot be meant."""
+        for name, low, high in (
+            ("mixup", 0, np.inf),
+            ("weight_decay", 0, np.inf),
+            ("ema", 0, 1),
+            ("smoothing", 0, 1),
+            ("frozen", 0, 1),
+            ("backbone_rate", 0, np.inf),
+            ("auxiliary", 0, np.inf),
+        ):
+            if not low <= (value := getattr(self, name)) < high:
+                raise InputError(
+                    f"a recipe's {name} is at least {low} and below {high}, not {value}."
+                )
+        if self.enlarge and not 32 <= self.enlarge <= 1024:
+            raise InputError(f"films are enlarged to 32 to 1,024 px, not to {self.enlarge}.")
+
+    @property
+    def slow(self) -> bool:
+        """Whether the backbone learns at another pace than the head."""
+        return bool(self.frozen) or self.backbone_rate != 1
+
+    def frozen_epochs(self, epochs: int) -> int:
+        """How many of `epochs` only the head learns in: never all of them."""
+        return min(round(self.frozen * epochs), epochs - 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One model of the registry."""
 
-    # Builds the network: (image_size, weights file or None) -> model without its head.
-    build: Callable[[int, str | None], keras.Model]
+    # Builds the network: (size of the films as stored, weights file or None, side that they
+    # are enlarged to) -> model.
+    build: Callable[[int, str | None, int], keras.Model]
     # Peak of the schedule for batches of 32.
     learning_rate: float
     # Keras's own file of ImageNet weights, or None for a model without any. MobileNet has
@@ -50,15 +93,24 @@ class Entry:
     recipe: Recipe = Recipe()
     # Smaller films are enlarged to this side, where the network starts from ImageNet weights.
     enlarged_to: int = 0
+    # The layer that the head begins with; what comes before it is the backbone.
+    head: str = "findings"
 
-    def weights_file(self, image_size: int) -> str:
-        """The name under which Keras stores the ImageNet weights for a film size."""
-        side = max(image_size, self.enlarged_to)
+    def side(self, image_size: int, *, enlarge: int | None = None, pretrained: bool = True) -> int:
+        """The side at which the network sees films; see `Recipe.enlarge`."""
+        if enlarge is None:
+            enlarge = self.enlarged_to if pretrained else 0
+        return max(image_size, enlarge)
+
+    def weights_file(self, side: int) -> str:
+        """The name under which Keras stores the ImageNet weights for films of this side."""
         side = side if side in (128, 160, 192, 224) else 224
         return (self.imagenet_file or "").format(size=side)
 
 
-def build(name: str, *, image_size: int, weights: str = "none") -> keras.Model:
+def build(
+    name: str, *, image_size: int, weights: str = "none", enlarge: int | None = None
+) -> keras.Model:
     """Build a model of the registry.
 
     Every model owns its normalisation, so what is saved takes films as they are stored.
@@ -68,6 +120,7 @@ def build(name: str, *, image_size: int, weights: str = "none") -> keras.Model:
         image_size: side of the films in pixels.
         weights: "imagenet" (Keras downloads them), "none" (random), or a file. The small
             CNN has no pretrained weights and is always built from random ones.
+        enlarge: see `Recipe.enlarge`.
 
     Returns:
         Model from (films, image_size, image_size, 1), values 0 to 255, to probabilities
@@ -79,15 +132,17 @@ def build(name: str, *, image_size: int, weights: str = "none") -> keras.Model:
     entry = registered(name)
     if entry.imagenet_file is None:
         weights = "none"
-    if not _is_file_of_weights(weights) and weights == "none":
-        return entry.build(image_size, None)
+    pretrained = _is_file_of_weights(weights) or weights != "none"
+    side = entry.side(image_size, enlarge=enlarge, pretrained=pretrained)
+    if not pretrained:
+        return entry.build(image_size, None, side)
     try:
-        return entry.build(image_size, weights)
+        return entry.build(image_size, weights, side)
     except Exception as error:
         if weights == "imagenet":
             raise InputError(
                 f"the ImageNet weights of {name} could not be downloaded ({error}). Put the file "
-                f"{entry.weights_file(image_size)} into ~/.keras/models, or set "
+                f"{entry.weights_file(side)} into ~/.keras/models, or set "
                 "CXR_WEIGHTS to its path; "
                 "CXR_WEIGHTS=none trains from random weights."
             ) from error
@@ -141,8 +196,18 @@ def _own_normalisation(network: keras.Model) -> keras.Model:
     return network
 
 
-def _input(image_size: int) -> keras.KerasTensor:
-    return keras.Input((image_size, image_size, 1), name="film", dtype="float32")
+def _films(image_size: int, side: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Films as they are stored, and as the network sees them: enlarged, where `side` is larger."""
+    film = keras.Input((image_size, image_size, 1), name="film", dtype="float32")
+    if side <= image_size:
+        return film, film
+    return film, layers.Resizing(side, side, dtype="float32", name="enlarge")(film)
+
+
+def divided(network: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
+    """A model of the registry as its backbone and its head, which share its layers."""
+    features = network.get_layer(MODELS[name].head).input
+    return keras.Model(network.input, features), keras.Model(features, network.output)
 
 
 def _three_channels(film):
@@ -158,13 +223,13 @@ def _probabilities(features):
     )
 
 
-def _baseline(image_size: int, weights: str | None) -> keras.Model:
+def _baseline(image_size: int, weights: str | None, side: int) -> keras.Model:
     """The original project's small CNN: 369,470 parameters at 128 px."""
-    film = _input(image_size)
+    film, seen = _films(image_size, side)
     # Each film centred and scaled to unit standard deviation, as the original did.
     x = layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3, dtype="float32", name="standardise"
-    )(film)
+    )(seen)
     x = _three_channels(x)
     for block, filters in enumerate((8, 16, 32, 64, 128), start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{block}")(x)
@@ -181,15 +246,15 @@ def _baseline(image_size: int, weights: str | None) -> keras.Model:
     return keras.Model(film, _probabilities(x), name="baseline")
 
 
-def _residual(image_size: int, weights: str | None) -> keras.Model:
+def _residual(image_size: int, weights: str | None, side: int) -> keras.Model:
     """A residual network from scratch, narrow enough for a CPU.
 
     Pre-activation blocks (He et al., ECCV 2016) of two 3x3 convolutions, one a stage.
     """
-    film = _input(image_size)
+    film, seen = _films(image_size, side)
     x = layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3, dtype="float32", name="standardise"
-    )(film)
+    )(seen)
     x = layers.Conv2D(16, 5, strides=2, padding="same", use_bias=False, name="stem")(x)
     x = layers.MaxPooling2D(2, name="stem_pool")(x)
     for stage, filters in enumerate((32, 64, 128, 256), start=1):
@@ -224,22 +289,13 @@ def _normalised(x, name: str):
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def _mobilenet(
-    alpha: float, name: str, *, smallest: int = _IMAGENET_SIDE
-) -> Callable[[int, str | None], keras.Model]:
-    """MobileNet with the original project's head: Dropout, Dense 512, Dropout, findings.
+def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None, int], keras.Model]:
+    """MobileNet with the original project's head: Dropout, Dense 512, Dropout, findings."""
 
-    With pretrained weights, films below `smallest` pixels are enlarged to that side.
-    """
-
-    def build(image_size: int, weights: str | None) -> keras.Model:
-        film = x = _input(image_size)
-        side = image_size
-        if weights and image_size < smallest:
-            side = smallest
-            x = layers.Resizing(side, side, dtype="float32", name="enlarge")(x)
+    def build(image_size: int, weights: str | None, side: int) -> keras.Model:
+        film, seen = _films(image_size, side)
         # MobileNet's ImageNet weights expect -1 to 1.
-        x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="rescale")(x)
+        x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="rescale")(seen)
         backbone = keras.applications.MobileNet(
             input_shape=(side, side, 3),
             alpha=alpha,
@@ -256,20 +312,20 @@ def _mobilenet(
     return build
 
 
-def _densenet121(image_size: int, weights: str | None) -> keras.Model:
+def _densenet121(image_size: int, weights: str | None, side: int) -> keras.Model:
     """DenseNet-121 with one dense layer on top, as CheXNet (Rajpurkar et al. 2017)."""
-    film = _input(image_size)
+    film, seen = _films(image_size, side)
     x = layers.Rescaling(
         [1 / (255 * sd) for sd in _IMAGENET_SD],
         offset=[-mean / sd for mean, sd in zip(_IMAGENET_MEAN, _IMAGENET_SD, strict=True)],
         dtype="float32",
         name="rescale",
-    )(_three_channels(film))
+    )(_three_channels(seen))
     backbone = keras.applications.DenseNet121(
         include_top=False,
         weights=weights,
         input_tensor=x,
-        input_shape=(image_size, image_size, 3),
+        input_shape=(side, side, 3),
         pooling="avg",
     )
     return _own_normalisation(
@@ -278,14 +334,15 @@ def _densenet121(image_size: int, weights: str | None) -> keras.Model:
 
 
 MODELS: dict[str, Entry] = {
-    "baseline": Entry(_baseline, learning_rate=2e-3),
-    "residual": Entry(_residual, learning_rate=2e-3),
+    "baseline": Entry(_baseline, learning_rate=2e-3, head="dense1"),
+    "residual": Entry(_residual, learning_rate=2e-3, head="drop"),
     "mobilenet": Entry(
         _mobilenet(1.0, "mobilenet"),
         3e-4,
         imagenet_file="mobilenet_1_0_{size}_tf_no_top.h5",
         recipe=Recipe(mirror=True),
         enlarged_to=_IMAGENET_SIDE,
+        head="drop1",
     ),
     "mobilenet_small": Entry(
         _mobilenet(0.25, "mobilenet_small"),
@@ -293,6 +350,7 @@ MODELS: dict[str, Entry] = {
         imagenet_file="mobilenet_2_5_{size}_tf_no_top.h5",
         recipe=Recipe(mirror=True),
         enlarged_to=_IMAGENET_SIDE,
+        head="drop1",
     ),
     "densenet121": Entry(
         _densenet121,

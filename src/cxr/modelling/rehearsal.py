@@ -11,7 +11,7 @@ from cxr.config import Config
 from cxr.fetch import catalogue, selection
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, inference, models, pipeline, training
+from cxr.modelling import devices, inference, learning, models, pipeline, training
 from cxr.modelling.tensors import keras, tf
 
 # Looks at the loss that are timed, after a first one that compiles the step.
@@ -89,7 +89,7 @@ def _rehearsed(model: str, config: Config) -> dict:
         dataset = pipeline.batches(
             store,
             np.arange(len(frame)),
-            frame[list(FINDINGS)].to_numpy(),
+            learning.targets(frame, entry.recipe),
             batch_size=config.batch_size,
             order=pipeline.Order(len(frame), config.seed, mixup=entry.recipe.mixup),
             replicas=devices.replicas(),
@@ -127,7 +127,7 @@ def _made_up(films: int, config: Config) -> tuple[film_cache.Store, pd.DataFrame
     store = film_cache.Store(names, config.image_size, [noise] * (films // len(noise) + 1))
     targets = np.random.default_rng(config.seed).integers(0, 2, (films, len(FINDINGS)))
     frame = pd.DataFrame(targets, columns=list(FINDINGS))
-    return store, frame.assign(film=names, patient_id=range(films))
+    return store, frame.assign(film=names, patient_id=range(films), view="PA", sex="F", age=50)
 
 
 def _peak_memory() -> int:

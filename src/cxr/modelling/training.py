@@ -13,7 +13,7 @@ from cxr.config import Config
 from cxr.errors import InputError
 from cxr.films import abstention, film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import checkpoint, devices, explain, inference, models, pipeline
+from cxr.modelling import checkpoint, devices, explain, inference, learning, models, pipeline
 from cxr.modelling.tensors import keras, tf
 
 # Share of all steps in which the learning rate rises from zero, before the cosine.
@@ -64,10 +64,34 @@ class Trainee(keras.Model):
     Takes the inputs of `pipeline.batches`; on every backend of Keras.
     """
 
-    def __init__(self, network: keras.Model, recipe: models.Recipe | None = None):
+    def __init__(
+        self, network: keras.Model, recipe: models.Recipe | None = None, *, name: str = ""
+    ):
+        """`name`: the registry's, by which network and head are told apart where need be."""
         # Under mixed precision Keras would round the draws to half precision on their way in.
         super().__init__(name="trainee", autocast=False)
         self.network, self._recipe = network, recipe or models.Recipe()
+        self._frozen, self._average, self._auxiliary = False, None, None
+        if self._recipe.slow or self._recipe.auxiliary:
+            self.backbone, self._head = models.divided(network, name)
+        if self._recipe.auxiliary:
+            # Part of the training only: what is saved is the network.
+            self._auxiliary = keras.layers.Dense(
+                len(learning.AUXILIARY), activation="sigmoid", dtype="float32", name="auxiliary"
+            )
+            self._auxiliary.build(self.backbone.output.shape)
+        if self._recipe.ema:
+            self._average = learning.MovingAverage(network, self._recipe.ema)
+
+    def freeze(self, frozen: bool) -> None:
+        """Whether only the head learns, from the next `fit` on."""
+        if frozen != self._frozen:
+            # What was compiled has the backbone's part in it.
+            self._frozen, self.train_function = frozen, None
+
+    def judged(self) -> contextlib.AbstractContextManager:
+        """While it lasts, the network has the weights that count: its own, or their average."""
+        return self._average.in_place() if self._average else contextlib.nullcontext()
 
     def call(self, inputs, training=False):
         pictures = inputs["film"]
@@ -78,7 +102,19 @@ class Trainee(keras.Model):
                 mirror=self._recipe.mirror,
                 blend=bool(self._recipe.mixup),
             )
-        return self.network(pictures, training=training)
+        if not training:
+            return self.network(pictures, training=False)
+        if self._average:
+            self._average.follow()
+        if not (self._frozen or self._auxiliary):
+            return self.network(pictures, training=True)
+        features = self.backbone(pictures, training=not self._frozen)
+        if self._frozen:
+            features = keras.ops.stop_gradient(features)
+        scores = self._head(features, training=True)
+        if self._auxiliary:
+            scores = keras.ops.concatenate([scores, self._auxiliary(features)], axis=-1)
+        return scores
 
 
 def run(
@@ -199,7 +235,16 @@ def _settings(
         "validation_checksum": _labelled(validation),
         "phantoms": config.phantoms,
         "recipe": dataclasses.asdict(recipe),
-    }
+    } | _checksum_of_more(train, recipe)
+
+
+def _checksum_of_more(train: pd.DataFrame, recipe: models.Recipe) -> dict:
+    """The auxiliary targets of a recipe that has any, among the settings."""
+    if not recipe.auxiliary:
+        return {}
+    more = learning.targets(train, recipe)[:, len(FINDINGS) :]
+    films = zip(train["film"], more, strict=True)
+    return {"auxiliary_checksum": artifacts.fingerprint(f"{film} {row}" for film, row in films)}
 
 
 def _labelled(frame: pd.DataFrame) -> str:
@@ -248,6 +293,8 @@ def _found(folder: Path, settings: dict) -> dict | None:
     found = artifacts.read_json(path)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
+    # Runs from before an ingredient existed did without it.
+    found["recipe"] = dataclasses.asdict(models.Recipe(**found.get("recipe", {})))
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
     artifacts.refuse_other_settings(folder, found, settings, remedy)
     if found["finished"]:
@@ -274,7 +321,7 @@ def _fit(
     dataset = pipeline.batches(
         store,
         store.rows(train["film"]),
-        train[list(FINDINGS)].to_numpy(),
+        learning.targets(train, recipe),
         batch_size=batch_size,
         order=order,
         replicas=devices.replicas(),
@@ -282,18 +329,23 @@ def _fit(
     board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
     with progress.Bars() as bars:
         progress_of = _Progress(bars, folder, settings, len(train), order)
-        keeper = checkpoint.Keeper(folder, store, validation)
+        frozen = recipe.frozen_epochs(epochs)
+        keeper = checkpoint.Keeper(folder, store, validation, frozen=frozen)
         first = keeper.restore(trainee)
         if first < epochs and not keeper.exhausted():
             progress_of.bar.advance(first * len(train), reused=True)
-            trainee.fit(
-                dataset,
-                initial_epoch=first,
-                epochs=epochs,
-                verbose=0,
-                shuffle=False,  # the order of films shuffles
-                callbacks=[progress_of, keeper, board],
-            )
+        for head_only, end in ((True, frozen), (False, epochs)):
+            first = len(keeper.history)
+            if first < end and not keeper.exhausted():
+                trainee.freeze(head_only)
+                trainee.fit(
+                    dataset,
+                    initial_epoch=first,
+                    epochs=end,
+                    verbose=0,
+                    shuffle=False,  # the order of films shuffles
+                    callbacks=[progress_of, keeper, board],
+                )
         note = f"best val AUROC {keeper.best:.3f}"
         if keeper.exhausted() and len(keeper.history) < epochs:
             # Nothing is left to do: the bar is full.
@@ -315,36 +367,53 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
     """The network on all devices, with its optimizer, whose rate is laid out for `steps`.
 
     Args:
-        settings: "model", "image_size" and "learning_rate".
+        settings: "model", "image_size", "learning_rate", and "epochs" if some are frozen.
         recipe: how to train.
         weights: "imagenet", "none" or a file, see `models.build`.
         steps: of the whole training.
     """
-    warm_up = max(1, round(WARM_UP * steps))
     with devices.strategy().scope():
         network = models.build(
-            settings["model"], image_size=settings["image_size"], weights=weights
+            settings["model"],
+            image_size=settings["image_size"],
+            weights=weights,
+            enlarge=recipe.enlarge,
         )
-        trainee = Trainee(network, recipe)
-        optimizer = keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(
-                0.0,
-                decay_steps=max(1, steps - warm_up),
-                alpha=0.0,
-                warmup_target=settings["learning_rate"],
-                warmup_steps=warm_up,
-            ),
-            weight_decay=recipe.weight_decay,
-        )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        trainee = Trainee(network, recipe, name=settings["model"])
+        schedule = _schedule(settings["learning_rate"], steps)
+        if recipe.slow:
+            epochs = settings.get("epochs", 1)
+            resting = steps // epochs * recipe.frozen_epochs(epochs)
+            optimizer = learning.PacedAdamW(
+                schedule,
+                weight_decay=recipe.weight_decay,
+                pace=recipe.backbone_rate,
+                resting=resting,
+            )
+            optimizer.build(trainee.trainable_variables, trainee.backbone.trainable_variables)
+        else:
+            optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         trainee.compile(
             optimizer=optimizer,
             # The mean over the films of all devices: their weights average 1, see `batches`.
-            loss=keras.losses.BinaryCrossentropy(),
+            loss=learning.loss(recipe),
             **devices.compiling(),
         )
-        trainee.optimizer.build(network.trainable_variables)
+        trainee.optimizer.build(trainee.trainable_variables)
     return trainee
+
+
+def _schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From zero to the peak in a straight line, then back along a cosine."""
+    warm_up = max(1, round(WARM_UP * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, steps - warm_up),
+        alpha=0.0,
+        warmup_target=peak,
+        warmup_steps=warm_up,
+    )
 
 
 class _Board(keras.callbacks.TensorBoard):
