@@ -1,5 +1,7 @@
-"""The campaign's arithmetic: whole patients held out, every fold ranked by itself."""
+"""The campaign's arithmetic: whole patients held out, and fits that may be compared."""
 
+import dataclasses
+import json
 import sys
 
 import made_up
@@ -7,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr import artifacts, config
+from cxr import config
+from cxr.evaluation import ranking
 from cxr.findings import FINDINGS
 
 sys.path.insert(0, str(config.PROJECT / "benchmarks" / "accuracy"))
 import campaign
+import recipe_judge
 
 
 @pytest.fixture
@@ -19,60 +23,152 @@ def frame():
     return made_up.people([1, 2, 3] * 40)
 
 
-def test_every_film_is_held_out_once_by_a_model_that_never_saw_its_patient(frame):
-    divided = campaign.folds(frame)
-    held_out = pd.concat([parts[2] for parts in divided])
-    assert sorted(held_out["film"]) == sorted(frame["film"])
-    for train, choosing, tested in divided:
-        assert len(train) + len(choosing) + len(tested) == len(frame)
-        patients = [set(part["patient_id"]) for part in (train, choosing, tested)]
-        assert not patients[0] & patients[1]
-        assert not (patients[0] | patients[1]) & patients[2]
+@pytest.fixture
+def divided(frame, monkeypatch):
+    monkeypatch.setattr(campaign, "BLOCK", (1, 90))
+    return campaign.folds(frame, np.arange(81, 121))
 
 
-def test_folds_are_ranked_by_themselves(frame):
-    # Perfect within each fold; the second fold's scores all lie above the first's, which
-    # would spoil a ranking of both together.
-    fold = np.arange(len(frame)) % 2
-    scores = frame[list(FINDINGS)].astype(float) + 10 * fold[:, np.newaxis]
-    estimate = campaign.judged(frame, scores, fold)
-    present = ~np.isnan(estimate.value)
-    assert present.any() and frame[list(FINDINGS)].any().to_numpy()[present].all()
-    assert estimate.value[present] == pytest.approx(1)
-    assert estimate.without[:, present] == pytest.approx(1)
+def patients_of(films: pd.DataFrame) -> set[int]:
+    return set(films["patient_id"])
 
 
-def test_the_table_pairs_a_cell_with_the_one_that_it_is_compared_with(frame, tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign, "RUNS", tmp_path)
-    plain = campaign.Cell("plain", "toy", 64, "baseline")
-    better = campaign.Cell("plain + luck", "toy", 64, "baseline", "plain")
-    unfinished = campaign.Cell("plain + later", "toy", 64, "baseline", "plain")
-    monkeypatch.setattr(campaign, "CELLS", [plain, better, unfinished])
-    truth = frame[list(FINDINGS)].astype(float)
-    fold = (frame["patient_id"] % 2).to_numpy()
-    for cell, values in ((plain, 0 * truth), (better, truth)):
-        for number in range(2):
-            folder = campaign.place(cell, number)
-            here = fold == number
-            scored = pd.concat([frame[["film", "patient_id"]], values], axis=1)[here]
-            artifacts.write_csv(folder / "scores.csv", scored)
-            artifacts.write_json(
-                folder / "result.json", {"parameters": 7, "seconds": 2.0, "cpu_seconds": 3.0}
-            )
-    table = campaign.tables(frame, fold).set_index("recipe")
-    # Equal scores rank nothing: 0.5, against 1 for the truth itself.
-    assert table["auroc"].tolist() == pytest.approx([0.5, 1.0])
-    assert table.loc["plain + luck", "difference"] == pytest.approx(0.5)
-    assert table.loc["plain + luck", "difference_low"] == pytest.approx(0.5)
-    assert np.isnan(table.loc["plain", "difference"])
+def test_every_film_is_held_out_once_by_a_model_that_never_saw_its_patient(frame, divided):
+    tested = set(range(81, 121))
+    held_out = pd.concat([parts.held_out for parts in divided])
+    assert sorted(held_out["film"]) == sorted(frame.loc[frame["patient_id"] <= 80, "film"])
+    for parts in divided:
+        train, choosing = patients_of(parts.train), patients_of(parts.choosing)
+        assert train and choosing and not train & choosing
+        assert not (train | choosing) & patients_of(parts.held_out)
+        assert patients_of(parts.confirming) == tested
+        assert not (train | choosing | patients_of(parts.held_out)) & tested
 
 
-def test_group_membership_alone_ranks_nothing_within_the_block(frame, monkeypatch):
-    monkeypatch.setattr(campaign, "BLOCK", (1, 60))
-    divided = campaign.folds(frame)
-    block = frame[frame["patient_id"] <= 60].reset_index(drop=True)
-    scores = campaign.group_only(divided).set_index("film").loc[block["film"], list(FINDINGS)]
-    fold = campaign.fold_of(block, divided)
-    estimates = campaign.judged(block, scores.reset_index(drop=True), fold).value
-    assert estimates[np.isfinite(estimates)] == pytest.approx(0.5)
-    assert np.isfinite(estimates).any()
+def test_fewer_training_patients_are_a_part_of_more(frame):
+    nobody = np.array([], dtype=int)
+    whole, part = (campaign.folds(frame, nobody, share=share) for share in (1.0, 0.25))
+    for more, fewer in zip(whole, part, strict=True):
+        assert patients_of(fewer.train) < patients_of(more.train)
+        assert len(patients_of(fewer.train)) == round(len(patients_of(more.train)) / 4)
+        assert fewer.held_out.equals(more.held_out) and fewer.choosing.equals(more.choosing)
+
+
+def test_a_finding_is_judged_only_where_every_part_has_enough_patients(divided):
+    few = divided[1].held_out
+    kept = campaign.judged_findings(divided)
+    assert kept
+    few.loc[few["patient_id"] != few["patient_id"].iloc[0], kept[0]] = 0
+    assert campaign.judged_findings(divided) == kept[1:]
+
+
+def scores_of(films: pd.DataFrame, seed: int) -> pd.DataFrame:
+    noise = np.random.default_rng(seed).normal(0, 0.5, (len(films), len(FINDINGS)))
+    return films[["film", "patient_id"]].join(films[list(FINDINGS)] + noise)
+
+
+def keep(cell, fold, seed, parts, findings) -> None:
+    facts = {
+        "settings": campaign.settings(cell, fold, seed, parts),
+        "train_patients": parts.train["patient_id"].nunique(),
+        "cpu_seconds": 3.0,
+    }
+    arrays = {}
+    for part in ("held_out", "confirming"):
+        films = getattr(parts, part)
+        arrays |= campaign.what_is_kept(part, films, scores_of(films, seed + fold), findings)
+    path = campaign.kept(cell, fold, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+
+
+@pytest.fixture
+def finished(divided, tmp_path, monkeypatch):
+    """Two recipes with three seeds each, and one whose second fold is missing."""
+    monkeypatch.setattr(campaign, "RESULTS", tmp_path)
+    one = campaign.Cell("one", "finals", 64, "baseline", seeds=(1, 2, 3))
+    other = dataclasses.replace(one, name="the other", seeds=(11, 12, 13))
+    unfinished = dataclasses.replace(one, name="unfinished", seeds=(21,))
+    monkeypatch.setattr(campaign, "CELLS", [one, other, unfinished])
+    findings = campaign.judged_findings(divided)
+    for cell in (one, other):
+        for fold, parts in enumerate(divided):
+            for seed in cell.seeds:
+                keep(cell, fold, seed, parts, findings)
+    keep(unfinished, 0, 21, divided[0], findings)
+    return divided
+
+
+def test_a_kept_fit_is_judged_as_its_scores_are(finished):
+    fits = campaign.collected(finished, "finals")
+    assert list(fits) == ["one", "the other"]
+    findings = campaign.judged_findings(finished)
+    films = campaign.block(finished[1].held_out)
+    scores = scores_of(finished[1].held_out, 2 + 1).iloc[: len(films)]
+    assert (finished[1].held_out["film"].iloc[: len(films)] == films["film"]).all()
+    direct = ranking.Judged.of(films, scores[list(FINDINGS)])
+    columns = [FINDINGS.index(finding) for finding in findings]
+    expected = direct.auroc[columns].mean()
+    kept = fits["one"][1][1]
+    assert kept.value == pytest.approx(expected.value)
+    everyone = np.unique(
+        np.concatenate([campaign.block(parts.held_out)["patient_id"] for parts in finished])
+    )
+    here = np.isin(everyone, films["patient_id"])
+    assert kept.without[here] == pytest.approx(expected.without)
+    # Patients of the other fold change nothing in a fit that they do not judge.
+    assert (kept.without[~here] == kept.value).all() and (~here).any()
+
+
+def test_fits_of_other_code_are_not_compared(finished, monkeypatch):
+    monkeypatch.setattr(campaign, "fingerprint", lambda: "other code")
+    assert campaign.collected(finished, "finals") == {}
+
+
+def test_the_table_pairs_each_recipe_with_the_first_on_both_parts(finished):
+    table = campaign.levels(finished, "finals").set_index(["judged_by", "recipe"])
+    assert len(table) == 4 and (table["fits"] == 6).all()
+    for part in ("held_out", "confirming"):
+        fits = campaign.collected(finished, "finals", part)
+        expected = [recipe_judge.mean(fits[name]).value[0] for name in ("one", "the other")]
+        assert table.loc[part, "auroc"].tolist() == pytest.approx(expected)
+        assert table.loc[(part, "the other"), "difference"] == pytest.approx(
+            expected[1] - expected[0]
+        )
+        assert np.isnan(table.loc[(part, "one"), "difference"])
+
+
+def test_every_two_seeds_and_every_two_halves_are_paired_once(finished):
+    fits = campaign.collected(finished, "finals")["one"]
+    four = {fold: [*some, some[0]] for fold, some in fits.items()}
+    table = campaign.pairings(four, recipe_judge.Seeds.of({"one": fits}))
+    assert (table["seeds_a_side"] == 1).sum() == 6 and (table["seeds_a_side"] == 2).sum() == 3
+    # The fourth is the first again.
+    assert table.loc[2, "difference"] == pytest.approx(0)
+
+
+def test_the_fingerprint_is_of_code_not_of_words(tmp_path, monkeypatch):
+    (tmp_path / "src" / "cxr").mkdir(parents=True)
+    monkeypatch.setattr(campaign, "PROJECT", tmp_path)
+    monkeypatch.setattr(campaign, "_DECIDES", ("module",))
+    file = tmp_path / "src" / "cxr" / "module.py"
+    found = []
+    for text in (
+        '"""Words."""\ndef f():\n    """More."""\n    return 1\n',
+        '"""Other words."""\n# A remark.\ndef f():\n    return 1  # why\n',
+        '"""Words."""\ndef f():\n    """More."""\n    return 2\n',
+    ):
+        file.write_text(text)
+        found.append(campaign.fingerprint.__wrapped__())
+    assert found[0] == found[1] != found[2]
+
+
+def test_group_membership_alone_ranks_nothing_within_the_block(divided):
+    scores = campaign.group_only(divided)
+    for parts in divided:
+        films = campaign.block(parts.held_out)
+        here = scores.set_index("film").loc[films["film"], list(FINDINGS)]
+        reached = ranking.auroc(films[list(FINDINGS)].to_numpy(), here.to_numpy())
+        known = reached[np.isfinite(reached)]
+        assert len(known) and known == pytest.approx(0.5)

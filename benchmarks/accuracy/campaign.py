@@ -1,18 +1,28 @@
 """Which ingredients of a recipe help, on real films, cross-validated by patient.
 
-    make campaign          # goes on where it stopped
+    make campaign          # goes on where it stopped; or: campaign.py STAGE ..., or cells' names
 
-Two folds: half of the 3,601 patients train (a tenth of them chooses the best epoch), the
-films of the other half are scored once, and the other way round. Ingredients are screened
-one by one at 64 px, then the winners are confirmed at 128 px beside the original project's
-recipe. Quoted are the films of the unselected block only (patients 1336 to 3923), each
-scored by the model that never saw its patient; differences are paired, by film, with each
-patient of both folds left out in turn.
+The test patients of the split `patient` take part in no choice: of the 3,601 patients at
+hand the others make two folds. Half of them train (a tenth of these chooses the best epoch),
+the films of the other half are scored once, and the other way round. Quoted are the films of
+the unselected block only (patients 1336 to 3923), each scored by models that never saw its
+patient: those of the folds, by which recipes are compared, and those of the test patients,
+beside them, which confirm.
 
-Scores and models go to `runs/campaign/`, the tables to `benchmarks/accuracy/results/`.
+Stages: `seeds` trains one recipe six times, `screen` tries eight ingredients together in
+sixteen cells, `finals` gives the few that are left three seeds each, `curve` trains the first
+of them on fewer patients. How they are told apart: `recipe_judge.py`.
+
+A fit's models and scores lie in `runs/campaign/`. What the judge needs of it is kept in
+`benchmarks/accuracy/results/fits/`, with the fingerprint of the code that made it: fits of
+another fingerprint are made anew, never compared.
 """
 
+import ast
 import dataclasses
+import functools
+import itertools
+import json
 import os
 import sys
 import time
@@ -22,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import original
 import pandas as pd
+import recipe_judge
 
 from cxr import artifacts
 from cxr.config import PROJECT, Config, load_config
@@ -32,12 +43,19 @@ from cxr.films import film_cache
 from cxr.findings import FINDINGS
 from cxr.modelling import devices, inference, models, training
 from cxr.modelling.tensors import keras
-from cxr.records import nih
+from cxr.records import nih, splits
 
 SEED, FOLDS = 42, 2
 BLOCK = (1336, 3923)
 RESULTS = Path(__file__).parent / "results"
 RUNS = PROJECT / "runs" / "campaign"
+
+# What decides a fit beside its settings; without comments and docstrings.
+_DECIDES = (
+    *(f"modelling/{name}" for name in ("checkpoint", "devices", "inference", "learning")),
+    *("modelling/models", "modelling/pipeline", "modelling/tensors", "modelling/training"),
+    *("films/film_cache", "films/png", "findings", "records/nih", "evaluation/intervals"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,312 +67,522 @@ class Cell:
     size: int
     # A key of the registry; None trains the original's way.
     model: str | None
-    # What it is compared with: another cell's name in the same stage.
-    against: str | None = None
+    recipe: models.Recipe = dataclasses.field(default_factory=models.Recipe)
     epochs: int = 12
     batch_size: int = 32
-    recipe: models.Recipe = dataclasses.field(default_factory=models.Recipe)
+    seeds: tuple[int, ...] = (SEED,)
+    # Share of the training patients.
+    patients: float = 1.0
 
 
-PLAIN = models.Recipe(mirror=False, mixup=0.0)
-MIRROR = dataclasses.replace(PLAIN, mirror=True)
-MIXUP = dataclasses.replace(PLAIN, mixup=0.2)
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Films of one fold, whole patients each."""
+
+    train: pd.DataFrame
+    # These choose the epoch.
+    choosing: pd.DataFrame
+    held_out: pd.DataFrame
+    # Test patients, the same in every fold.
+    confirming: pd.DataFrame
+
+
+PLAIN = models.Recipe(enlarge=0)
+DEFAULT = models.MODELS["mobilenet_small"].recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Films:
+    """What all fits share: where films lie, settings, and the findings that are judged."""
+
+    paths: dict[str, Path]
+    config: Config
+    findings: list[str]
+
+
+# What is screened: name, and what switches it on in a cell.
+INGREDIENTS: dict[str, dict] = {
+    "mirrored": {"mirror": True},
+    "averaged weights": {"ema": 0.99},
+    "strong decay": {"weight_decay": 5e-2},
+    "12 epochs instead of 6": {},
+    "smoothed labels": {"smoothing": 0.1},
+    "backbone frozen at first": {"frozen": 0.2},
+    "slow backbone": {"backbone_rate": 0.3},
+    "view, age and sex told, too": {"auxiliary": 0.2},
+}
+
+
+def screened(size: int = 128) -> list[Cell]:
+    """The sixteen cells, each with a seed of its own."""
+    cells = []
+    for number, row in enumerate(recipe_judge.design()):
+        on = [name for name, level in zip(INGREDIENTS, row, strict=True) if level > 0]
+        changes = {key: value for name in on for key, value in INGREDIENTS[name].items()}
+        recipe = dataclasses.replace(PLAIN, **changes)
+        epochs = 12 if "12 epochs instead of 6" in on else 6
+        cells.append(
+            Cell(
+                f"{number:02d}",
+                "screen",
+                size,
+                "mobilenet_small",
+                recipe,
+                epochs,
+                seeds=(100 + number,),
+            )
+        )
+    return cells
+
+
+THREE = (42, 43, 44)
 
 CELLS = [
-    Cell("scratch", "screen", 64, "baseline", recipe=PLAIN),
-    Cell("scratch + mirrored", "screen", 64, "baseline", "scratch", recipe=MIRROR),
-    Cell("scratch + mixup", "screen", 64, "baseline", "scratch", recipe=MIXUP),
-    Cell("scratch + residual network", "screen", 64, "residual", "scratch", recipe=PLAIN),
-    Cell("transfer", "screen", 64, "as_they_are", recipe=PLAIN),
-    Cell("transfer + mirrored", "screen", 64, "as_they_are", "transfer", recipe=MIRROR),
-    Cell("transfer + mixup", "screen", 64, "as_they_are", "transfer", recipe=MIXUP),
-    Cell("transfer + short head", "screen", 64, "short_head", "transfer", recipe=PLAIN),
-    Cell("original", "confirm", 128, None, epochs=original.EPOCHS),
-    Cell("scratch + residual network", "confirm", 128, "residual", "original", 16, recipe=PLAIN),
-    Cell("transfer", "confirm", 128, "as_they_are", "original", recipe=PLAIN),
-    Cell(
-        "transfer + enlarged, mirrored",
-        "confirm",
-        128,
-        "mobilenet_small",
-        "transfer",
-        recipe=MIRROR,
+    Cell("scratch", "seeds", 64, "baseline", PLAIN, seeds=tuple(range(42, 48))),
+    *screened(),
+    Cell("default", "finals", 128, "mobilenet_small", DEFAULT, seeds=THREE),
+    *(
+        Cell(f"default, {share:.0%} of patients", "curve", 128, "mobilenet_small", DEFAULT,
+             seeds=THREE[:2], patients=share)
+        for share in (0.125, 0.25, 0.5)
     ),
-]
+]  # fmt: skip
 
 
-def _short_head(image_size: int, weights: str | None, side: int) -> keras.Model:
-    """MobileNet with one dense layer on top instead of the original's two."""
-    network = models.MODELS["as_they_are"].build(image_size, weights, side)
-    pooled = network.get_layer("drop1").input
-    x = keras.layers.Dropout(0.2)(pooled)
-    x = keras.layers.Dense(len(FINDINGS), activation="sigmoid", name="findings")(x)
-    return keras.Model(network.input, x)
+@functools.cache
+def fingerprint() -> str:
+    """Of the code and the packages that decide a fit; comments and docstrings do not."""
+    parts = [f"{name} {version}" for name, version in artifacts.versions().items()]
+    files = [PROJECT / "src" / "cxr" / f"{name}.py" for name in _DECIDES]
+    for path in (*files, Path(original.__file__)):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            match getattr(node, "body", None):
+                case [ast.Expr(ast.Constant(str())), *rest]:
+                    node.body = rest or [ast.Pass()]
+        parts.append(f"{path.name} {ast.unparse(tree)}")
+    return artifacts.fingerprint(parts)[:12]
 
 
-def register() -> None:
-    """Make the variants that exist only here known to the registry of this process."""
-    entry = models.MODELS["mobilenet_small"]
-    for name, build in (("as_they_are", entry.build), ("short_head", _short_head)):
-        models.MODELS[name] = dataclasses.replace(entry, build=build, enlarged_to=0)
+def folds(frame: pd.DataFrame, tested: np.ndarray, *, share: float = 1.0) -> list[Parts]:
+    """The films of every fold.
 
-
-def folds(frame: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Train, choose and held-out films of every fold, whole patients each."""
+    Args:
+        frame: records of all films.
+        tested: the test patients, who neither train nor choose.
+        share: of the training patients that train: the first so many of the same order, so
+            that fewer are a part of more.
+    """
     patients = np.random.default_rng(SEED).permutation(frame["patient_id"].unique())
-    parts = np.array_split(patients, FOLDS)
+    patients = patients[~np.isin(patients, tested)]
     divided = []
-    for held_out in parts:
+    for held_out in np.array_split(patients, FOLDS):
         others = patients[~np.isin(patients, held_out)]
-        choosing = others[: len(others) // 10]
-        training_patients = others[len(others) // 10 :]
+        choosing, train = np.split(others, [len(others) // 10])
+        train = train[: round(share * len(train))]
+        chosen = (train, choosing, held_out, tested)
         divided.append(
-            tuple(
-                frame[frame["patient_id"].isin(chosen)].reset_index(drop=True)
-                for chosen in (training_patients, choosing, held_out)
-            )
+            Parts(*(frame[frame["patient_id"].isin(c)].reset_index(drop=True) for c in chosen))
         )
     return divided
 
 
-def _measured(work: Callable[[], object]) -> tuple[object, float, float]:
-    """What `work` returns, the seconds that passed, and those that the processors worked."""
-    began, used = time.monotonic(), time.process_time()
-    answer = work()
-    return answer, time.monotonic() - began, time.process_time() - used
+def test_patients(records: pd.DataFrame) -> np.ndarray:
+    """Who tests in the split `patient` of all records."""
+    split = splits.make_split(records, "patient")
+    return records.loc[split[split == "test"].index, "patient_id"].unique()
 
 
-def fold_of(frame: pd.DataFrame, divided: list[tuple[pd.DataFrame, ...]]) -> np.ndarray:
-    """The fold in which each film is held out, int (films,)."""
-    fold = {
-        patient: number
-        for number, (_, _, held_out) in enumerate(divided)
-        for patient in held_out["patient_id"].unique()
+def place(cell: Cell, fold: int, seed: int) -> Path:
+    """The folder of one fit's model and scores."""
+    return RUNS / fingerprint() / cell.stage / _slug(cell.name) / f"{fold}-{seed}"
+
+
+def kept(cell: Cell, fold: int, seed: int) -> Path:
+    """The file of what the judge needs of one fit."""
+    return RESULTS / "fits" / f"{cell.stage}-{_slug(cell.name)}-{fold}-{seed}.npz"
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def judged_findings(divided: list[Parts]) -> list[str]:
+    """The findings with enough patients of the block wherever a fit is judged."""
+    judged = [block(films) for parts in divided for films in (parts.held_out, parts.confirming)]
+    return [
+        finding
+        for finding in FINDINGS
+        if all(intervals.enough(films[finding], films["patient_id"]) for films in judged)
+    ]
+
+
+def block(films: pd.DataFrame) -> pd.DataFrame:
+    """Those of the unselected patients."""
+    return films[films["patient_id"].between(*BLOCK)].reset_index(drop=True)
+
+
+def settings(cell: Cell, fold: int, seed: int, parts: Parts) -> dict:
+    """What a fit was made from; it is made again where any of it differs."""
+    ways = {key: v for key, v in dataclasses.asdict(cell).items() if key not in ("stage", "seeds")}
+    films = pd.concat([parts.train["film"], parts.choosing["film"], parts.held_out["film"]])
+    return ways | {
+        "fold": fold,
+        "seed": seed,
+        "films": artifacts.fingerprint(films),
+        "fingerprint": fingerprint(),
     }
-    return frame["patient_id"].map(fold).to_numpy()
 
 
-def place(cell: Cell, fold: int) -> Path:
-    """The folder of one cell's fold."""
-    name = cell.name.replace(" + ", "-").replace(", ", "-").replace(" ", "_")
-    return RUNS / f"{cell.size}px" / name / str(fold)
-
-
-def train_cell(
-    cell: Cell,
-    fold: int,
-    parts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
-    paths: dict[str, Path],
-    config: Config,
-) -> None:
-    """Train one cell on one fold and score its held-out films, unless that is done."""
-    train, choosing, held_out = parts
-    folder = place(cell, fold)
-    settings = {
-        "cell": {
-            key: value
-            for key, value in dataclasses.asdict(cell).items()
-            if key not in ("stage", "against")
-        },
-        "films": artifacts.fingerprint(pd.concat([train["film"], held_out["film"]])),
-    }
-    path = folder / "result.json"
-    if path.exists():
-        artifacts.refuse_other_settings(
-            path, artifacts.read_json(path)["settings"], settings, f"Remove {folder}."
-        )
+def fit(cell: Cell, fold: int, seed: int, parts: Parts, films: Films) -> None:
+    """Train one recipe with one seed on one fold and keep what it reaches, unless that is done."""
+    wanted, target = settings(cell, fold, seed, parts), kept(cell, fold, seed)
+    if target.exists() and facts_of(target)["settings"] == json.loads(json.dumps(wanted)):
         return
-    print(f"{cell.stage} {cell.size} px, {cell.name}, fold {fold + 1} of {FOLDS}", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    store = film_cache.prepare(
-        {film: paths[film] for film in held_out["film"]}, RUNS / "cache", size=cell.size
-    )
-    if cell.model is None:
-        source = next(iter(paths.values())).parent
-        network, seconds, cpu_seconds = _measured(
-            lambda: original.fit(
-                source,
-                train,
-                choosing,
-                size=cell.size,
-                seed=SEED,
-                checkpoint=folder / "best.weights.h5",
-            )
-        )
-        rows = store.rows(held_out["film"])
-        scores = np.concatenate(
-            [
-                original.predict(network, store.take(rows[start : start + 1024]))
-                for start in range(0, len(rows), 1024)
-            ]
-        )
-        scored = pd.concat(
-            [held_out[["film", "patient_id"]], pd.DataFrame(scores, columns=list(FINDINGS))],
-            axis=1,
-        )
-    else:
-        settled = dataclasses.replace(
-            config,
-            root=folder,
-            image_size=cell.size,
-            epochs=cell.epochs,
-            batch_size=cell.batch_size,
-            models=(cell.model,),
-        )
-        _, seconds, cpu_seconds = _measured(
-            lambda: training.run(
-                cell.model,
-                paths,
-                {"train": train, "validation": choosing},
-                settled,
-                split_checksum=settings["films"],
-                recipe=cell.recipe,
-            )
-        )
-        network = inference.load_network(settled.runs / settled.run_name(cell.model))
-        scored = inference.score_films(network, store, held_out)
-        mirrored = inference.score_films(network, _Mirrored(store), held_out)
-        mean = scored.copy()
-        mean[list(FINDINGS)] = (scored[list(FINDINGS)] + mirrored[list(FINDINGS)]) / 2
-        artifacts.write_csv(folder / "scores_both_ways.csv", mean)
-    artifacts.write_csv(folder / "scores.csv", scored)
-    artifacts.write_json(
-        path,
-        {
-            "settings": settings,
-            "seconds": round(seconds, 1),
-            "cpu_seconds": round(cpu_seconds, 1),
-            "train_films": len(train),
-            "parameters": network.count_params(),
-        },
-    )
+    print(f"{artifacts.now()}  {cell.stage}: {cell.name}, fold {fold}, seed {seed}", flush=True)
+    folder = place(cell, fold, seed)
+    began, used = time.monotonic(), time.process_time()
+    score = _trained(cell, seed, parts, films, folder)
+    facts = {
+        "settings": wanted,
+        "commit": artifacts.commit(),
+        "made": artifacts.now(),
+        "train_films": len(parts.train),
+        "train_patients": int(parts.train["patient_id"].nunique()),
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(time.process_time() - used, 1),
+    }
+    arrays = {}
+    for part in ("held_out", "confirming"):
+        judged = getattr(parts, part)
+        paths = {film: films.paths[film] for film in judged["film"]}
+        store = film_cache.prepare(paths, RUNS / "cache", size=cell.size)
+        scores = score(store, judged)
+        artifacts.write_csv(folder / f"{part}.csv", scores)
+        arrays |= what_is_kept(part, judged, scores, films.findings)
+    with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
     keras.backend.clear_session()
 
 
-class _Mirrored:
-    """A film store that swaps left and right."""
+def what_is_kept(
+    part: str, judged: pd.DataFrame, scores: pd.DataFrame, findings: list[str]
+) -> dict[str, np.ndarray]:
+    """What the judge needs of one fit's scores, on films of the block.
 
-    def __init__(self, store: film_cache.Store):
-        self.size, self.rows, self._store = store.size, store.rows, store
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        return self._store.take(rows)[:, :, ::-1]
-
-
-def scores_of(cell: Cell, frame: pd.DataFrame, name: str = "scores.csv") -> pd.DataFrame | None:
-    """Held-out scores of all folds, rows as `frame`; None before they are complete."""
-    paths = [place(cell, fold) / name for fold in range(FOLDS)]
-    if not all((path.parent / "result.json").exists() and path.exists() for path in paths):
-        return None
-    scored = pd.concat(map(pd.read_csv, paths)).set_index("film")
-    return scored.loc[frame["film"], list(FINDINGS)].reset_index(drop=True)
-
-
-def judged(frame: pd.DataFrame, scores: pd.DataFrame, fold: np.ndarray) -> Estimate:
-    """AUROC by finding, the mean over the folds.
-
-    Every fold has a model of its own, whose scores are ranked among themselves only.
+    Returns:
+        `<part>_auroc`, float64 (14,); `<part>_mean`, float64 (1,), over `findings`;
+        `<part>_patients`, and `<part>_without`, the mean with each of them left out.
     """
-    whole = Judged.of(frame, scores)
-    by_fold = [whole.part(fold == number).auroc for number in range(FOLDS)]
-    return Estimate(
-        _mean(np.array([one.value for one in by_fold])),
-        _mean(np.array([one.without for one in by_fold])),
+    inside = judged["patient_id"].between(*BLOCK).to_numpy()
+    scored = scores[list(FINDINGS)].reset_index(drop=True)[inside]
+    found = Judged.of(judged.reset_index(drop=True)[inside], scored)
+    columns = [FINDINGS.index(finding) for finding in findings]
+    mean = found.auroc[columns].mean()
+    return {
+        f"{part}_auroc": found.auroc.value,
+        f"{part}_mean": mean.value,
+        f"{part}_patients": np.unique(found.patients),
+        f"{part}_without": mean.without[:, 0],
+    }
+
+
+def _trained(cell: Cell, seed: int, parts: Parts, films: Films, folder: Path) -> Callable:
+    """What scores films, (store, records) -> scores, after training."""
+    if cell.model is None:
+        source = next(iter(films.paths.values())).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        network = original.fit(
+            source,
+            parts.train,
+            parts.choosing,
+            size=cell.size,
+            seed=seed,
+            checkpoint=folder / "best.weights.h5",
+        )
+        return lambda store, frame: _original_scores(network, store, frame)
+    settled = dataclasses.replace(
+        films.config,
+        root=folder,
+        image_size=cell.size,
+        epochs=cell.epochs,
+        batch_size=cell.batch_size,
+        models=(cell.model,),
+        seed=seed,
+    )
+    training.run(
+        cell.model,
+        films.paths,
+        {"train": parts.train, "validation": parts.choosing},
+        settled,
+        split_checksum=artifacts.fingerprint(parts.train["film"]),
+        recipe=cell.recipe,
+    )
+    network = inference.load_network(settled.runs / settled.run_name(cell.model))
+    return lambda store, frame: inference.score_films(network, store, frame)
+
+
+def _original_scores(network, store, frame: pd.DataFrame) -> pd.DataFrame:
+    rows = store.rows(frame["film"])
+    scores = [
+        original.predict(network, store.take(rows[start : start + 1024]))
+        for start in range(0, len(rows), 1024)
+    ]
+    return frame[["film", "patient_id"]].join(
+        pd.DataFrame(np.concatenate(scores), columns=list(FINDINGS))
     )
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the folds in which a finding is estimable; NaN where it is in none."""
-    return intervals.ratio(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
+def facts_of(path: Path) -> dict:
+    """Settings, commit and times of a kept fit."""
+    with np.load(path, allow_pickle=False) as saved:
+        return json.loads(str(saved["facts"]))
 
 
-def tables(frame: pd.DataFrame, fold: np.ndarray) -> pd.DataFrame:
-    """One row a finished cell: mean AUROC, difference to what it is compared with, time."""
-    found, rows = {}, []
+def estimates(path: Path, patients: dict[str, np.ndarray]) -> dict[str, Estimate]:
+    """The mean AUROC of a kept fit on `held_out` and on `confirming`, one column each.
+
+    Args:
+        path: as `kept` names it.
+        patients: of the block, by part: all that are held out in any fold, and all that
+            confirm; who is not judged by this fit changes nothing in it.
+    """
+    found = {}
+    with np.load(path, allow_pickle=False) as saved:
+        for part, everyone in patients.items():
+            value = saved[f"{part}_mean"]
+            without = np.full((len(everyone), 1), value[0])
+            judged = np.searchsorted(everyone, saved[f"{part}_patients"])
+            without[judged, 0] = saved[f"{part}_without"]
+            found[part] = Estimate(value, without)
+    return found
+
+
+# ---- tables -----------------------------------------------------------------------------
+
+
+def collected(
+    divided: list[Parts], stage: str, part: str = "held_out"
+) -> dict[str, recipe_judge.Fits]:
+    """Cell -> fold -> its fits of this fingerprint; cells that lack a fold are left out."""
+    everyone = {
+        "held_out": np.unique(
+            np.concatenate([block(parts.held_out)["patient_id"] for parts in divided])
+        ),
+        "confirming": np.unique(block(divided[0].confirming)["patient_id"]),
+    }
+    found: dict[str, recipe_judge.Fits] = {}
     for cell in CELLS:
-        scores = scores_of(cell, frame)
-        if scores is None:
+        if cell.stage != stage:
             continue
-        found[cell.stage, cell.name] = judged(frame, scores, fold)
-        row = {"stage": cell.stage, "px": cell.size, "recipe": cell.name} | _summary(
-            found[cell.stage, cell.name]
+        fits = {
+            fold: [
+                estimates(path, everyone)[part]
+                for path in (kept(cell, fold, seed) for seed in cell.seeds)
+                if path.exists() and made_by_this(path)
+            ]
+            for fold in range(FOLDS)
+        }
+        if all(fits.values()):
+            found[cell.name] = fits
+    return found
+
+
+def pairings(fits: recipe_judge.Fits, seeds: recipe_judge.Seeds) -> pd.DataFrame:
+    """Every two seeds, and every two halves of the seeds, of one recipe against each other.
+
+    No difference is true, so one in twenty may be called one; `patients_only` is what an
+    interval without the seeds would say.
+    """
+    rows = []
+    numbers = range(len(fits[0]))
+    half = len(numbers) // 2
+    groups = [((a,), (b,)) for a, b in itertools.combinations(numbers, 2)]
+    for some in itertools.combinations(numbers, half):
+        # Each division once: the half with the first seed.
+        if 0 in some:
+            groups.append((some, tuple(n for n in numbers if n not in some)))
+    for some, others in groups:
+        one, other = (
+            {fold: [of_fold[n] for n in chosen] for fold, of_fold in fits.items()}
+            for chosen in (some, others)
         )
-        both_ways = scores_of(cell, frame, "scores_both_ways.csv")
-        if both_ways is not None:
-            row["both_ways"] = _summary(judged(frame, both_ways, fold))["auroc"]
-        other = found.get((cell.stage, cell.against))
-        if other is not None:
-            difference = _summary(found[cell.stage, cell.name] - other)
-            row |= {
-                "against": cell.against,
-                "difference": difference["auroc"],
-                "difference_low": difference["low"],
-                "difference_high": difference["high"],
+        verdict = recipe_judge.difference(one, other, seeds)
+        bare = recipe_judge.difference(one, other, recipe_judge.Seeds(0.0, 1))
+        rows.append(
+            {
+                "seeds_a_side": len(some),
+                "difference": verdict.value,
+                "low": verdict.low,
+                "high": verdict.high,
+                "differs": verdict.differs,
+                "patients_only": bare.differs,
             }
-        done = [artifacts.read_json(place(cell, n) / "result.json") for n in range(FOLDS)]
-        row["parameters"] = done[0]["parameters"]
-        for clock in ("seconds", "cpu_seconds"):
-            row[f"{clock}_per_fold"] = round(np.mean([run[clock] for run in done]))
-        rows.append(row)
+        )
     return pd.DataFrame(rows)
 
 
-def group_only(divided: list[tuple[pd.DataFrame, ...]]) -> pd.DataFrame:
+def screening(divided: list[Parts]) -> pd.DataFrame | None:
+    """The effect of each ingredient; None before all sixteen cells are done."""
+    fits = collected(divided, "screen")
+    if len(fits) < len(recipe_judge.design()):
+        return None
+    reached = np.array([[one.value[0] for (one,) in cell.values()] for cell in fits.values()])
+    return pd.concat(
+        [pd.Series(list(INGREDIENTS), name="ingredient"), recipe_judge.effects(reached)], axis=1
+    )
+
+
+def repetitions(divided: list[Parts]) -> pd.DataFrame | None:
+    """`pairings` of the recipe that was trained again and again; None before it was."""
+    fits = collected(divided, "seeds")
+    if not fits or min(len(of_fold) for recipe in fits.values() for of_fold in recipe.values()) < 2:
+        return None
+    return pairings(next(iter(fits.values())), recipe_judge.Seeds.of(fits))
+
+
+def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
+    """What each cell of a stage reaches, and how much more than the first, on both parts.
+
+    None before any has two seeds.
+    """
+    rows = []
+    for part in ("held_out", "confirming"):
+        cells = collected(divided, stage, part)
+        if not any(len(fits) > 1 for recipe in cells.values() for fits in recipe.values()):
+            return None
+        seeds = recipe_judge.Seeds.of(cells)
+        first = next(iter(cells))
+        for name, fits in cells.items():
+            rows.append(_row(stage, name, part, fits, seeds))
+            if name != first:
+                versus = recipe_judge.difference(fits, cells[first], seeds)
+                rows[-1] |= {
+                    "against": first,
+                    "difference": versus.value,
+                    "difference_low": versus.low,
+                    "difference_high": versus.high,
+                }
+    return pd.DataFrame(rows)
+
+
+def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> dict:
+    cell = next(cell for cell in CELLS if (cell.stage, cell.name) == (stage, name))
+    facts = [
+        facts_of(kept(cell, fold, seed))
+        for fold in range(FOLDS)
+        for seed in cell.seeds
+        if kept(cell, fold, seed).exists()
+    ]
+    reached = recipe_judge.level(fits, seeds)
+    return {
+        "stage": stage,
+        "recipe": name,
+        "px": cell.size,
+        "judged_by": part,
+        "fits": sum(len(of_fold) for of_fold in fits.values()),
+        "train_patients": round(np.mean([one["train_patients"] for one in facts])),
+        "auroc": reached.value,
+        "low": reached.low,
+        "high": reached.high,
+        "seeds_sd": np.sqrt(seeds.variance),
+        "cpu_seconds": round(np.mean([one["cpu_seconds"] for one in facts])),
+    }
+
+
+def group_only(divided: list[Parts]) -> pd.DataFrame:
     """Scores that know one thing of a film: whether its patient is of the unselected block.
 
     Returns:
         `film` and, for each finding, its prevalence among the training films of that group.
     """
     scored = []
-    for train, choosing, held_out in divided:
-        known = pd.concat([train, choosing])
+    for parts in divided:
+        known = pd.concat([parts.train, parts.choosing])
         prevalence = known[list(FINDINGS)].groupby(known["patient_id"].between(*BLOCK)).mean()
-        group = held_out["patient_id"].between(*BLOCK)
-        scores = prevalence.reindex(group.to_numpy()).set_axis(held_out.index)
-        scored.append(pd.concat([held_out["film"], scores], axis=1))
+        group = parts.held_out["patient_id"].between(*BLOCK)
+        scores = prevalence.reindex(group.to_numpy()).set_axis(parts.held_out.index)
+        scored.append(pd.concat([parts.held_out[["film", "patient_id"]], scores], axis=1))
     return pd.concat(scored, ignore_index=True)
 
 
-def _summary(estimate: Estimate) -> dict:
-    mean = estimate.mean()
-    low, high = mean.bounds(single=False)
-    return {"auroc": float(mean.value[0]), "low": float(low[0]), "high": float(high[0])}
-
-
 def main(chosen: list[str]) -> int:
-    """Train what is not trained yet, of the stages or cells named or of all; then the table."""
+    """Train what is not trained yet, of the stages or cells named or of all; then the tables."""
     shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
     if not (shared / "nih").is_dir():
         print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
         return 0
     paths = {path.name: path for path in sorted((shared / "nih" / "images128").glob("*.png"))}
-    frame, _ = nih.read_records(shared / "nih" / "Data_Entry_2017_v2020.csv")
-    frame = frame[frame["film"].isin(paths.keys())].reset_index(drop=True)
-    config = load_config(
-        {},
-        profile="first_archive",
-        weights=str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5"),
-        seed=SEED,
-    )
+    records, _ = nih.read_records(shared / "nih" / "Data_Entry_2017_v2020.csv")
+    frame = records[records["film"].isin(paths.keys())].reset_index(drop=True)
+    tested = test_patients(records)
+    weights = str(shared / "weights" / "mobilenet_2_5_224_tf_no_top.h5")
+    config = load_config({}, profile="first_archive", weights=weights, seed=SEED, allow_cpu=True)
     devices.preflight(config)
-    register()
-    divided = folds(frame)
+    divided = folds(frame, tested)
+    films = Films(paths, config, judged_findings(divided))
     for cell in CELLS:
         if chosen and not {cell.stage, cell.name} & set(chosen):
             continue
-        for number, parts in enumerate(divided):
-            train_cell(cell, number, parts, paths, config)
-    block = frame[frame["patient_id"].between(*BLOCK)].reset_index(drop=True)
-    table = tables(block, fold_of(block, divided))
-    blind = group_only(divided).set_index("film")[list(FINDINGS)]
-    for words, films_of in (("all films", frame), ("the block", block)):
-        scores = blind.loc[films_of["film"]].reset_index(drop=True)
-        mean = judged(films_of, scores, fold_of(films_of, divided)).mean().value[0]
-        print(f"group membership alone, on {words}: {mean:.3f}")
-    artifacts.write_csv(RESULTS / "campaign.csv", table.round(4))
-    print(f"{len(block):,} films of {block['patient_id'].nunique():,} patients")
-    print(table.round(3).to_string(index=False))
+        # All seeds of a fold before the next: what averages seeds needs them together.
+        for fold, parts in enumerate(folds(frame, tested, share=cell.patients)):
+            for seed in cell.seeds:
+                fit(cell, fold, seed, parts, films)
+    report(divided, films.findings, chosen)
     return 0
+
+
+def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None:
+    """Write and print the tables of the stages that this code has trained.
+
+    A stage's table rests on fits of one fingerprint, which stands in `campaign.json`; the
+    tables of other stages may rest on another one, and are never compared with it.
+    """
+    held_out = pd.concat([block(parts.held_out) for parts in divided])
+    confirming = block(divided[0].confirming)
+    for words, frame in (("compared", held_out), ("confirmed", confirming)):
+        people = frame["patient_id"].nunique()
+        print(f"{words} on {len(frame):,} films of {people:,} patients of the block")
+    print(f"{len(findings)} findings: {', '.join(findings)}")
+    made = {"finals": levels(divided, "finals"), "curve": levels(divided, "curve")}
+    made |= {"screen": screening(divided), "seeds": repetitions(divided)}
+    path = RESULTS / "campaign.json"
+    facts = artifacts.read_json(path) if path.exists() else {}
+    for stage, table in made.items():
+        if table is None or (chosen and stage not in chosen):
+            continue
+        artifacts.write_csv(RESULTS / f"{stage}.csv", table.round(5))
+        print(f"\n{stage}\n{table.round(4).to_string(index=False)}")
+        facts[stage] = {
+            "command": f"python benchmarks/accuracy/campaign.py {stage}",
+            "fingerprint": fingerprint(),
+            "commits": sorted({facts_of(file)["commit"] for file in files(stage)}),
+            "versions": artifacts.versions(),
+            "findings": findings,
+            "films": {"compared": len(held_out), "confirmed": len(confirming)},
+            "patients": {
+                "compared": int(held_out["patient_id"].nunique()),
+                "confirmed": int(confirming["patient_id"].nunique()),
+            },
+        }
+    artifacts.write_json(path, facts)
+
+
+def files(stage: str) -> list[Path]:
+    """The kept fits of a stage that this code made."""
+    possible = (
+        kept(cell, fold, seed)
+        for cell in CELLS
+        if cell.stage == stage
+        for fold in range(FOLDS)
+        for seed in cell.seeds
+    )
+    return [path for path in possible if path.exists() and made_by_this(path)]
+
+
+def made_by_this(path: Path) -> bool:
+    """Whether a kept fit is of this fingerprint."""
+    return facts_of(path)["settings"]["fingerprint"] == fingerprint()
 
 
 if __name__ == "__main__":
