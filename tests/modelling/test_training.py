@@ -42,7 +42,8 @@ def draw(folder, count, *, seed=0):
         film = f"{number // 2:08d}_{number % 2:03d}.png"
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / film)
         paths[film] = folder / film
-        rows.append({"film": film, "patient_id": number // 2} | targets)
+        known = {"view": ("AP", "PA")[number % 2], "sex": "FM"[number // 2 % 2], "age": number}
+        rows.append({"film": film, "patient_id": number // 2} | known | targets)
     return pd.DataFrame(rows), paths
 
 
@@ -65,11 +66,13 @@ def settings(root, **changes):
     return config.load_config({}, **(values | changes))
 
 
-def train(root, drawn, **changes):
+def train(root, drawn, recipe=None, **changes):
     splits, paths = drawn
     chosen = settings(root, **changes)
     devices.preflight(chosen)
-    record = training.run(chosen.models[0], paths, splits, chosen, split_checksum="toy")
+    record = training.run(
+        chosen.models[0], paths, splits, chosen, split_checksum="toy", recipe=recipe
+    )
     return record, chosen.runs / chosen.run_name(chosen.models[0])
 
 
@@ -209,22 +212,32 @@ keras.Model.fit = lambda self, *data, callbacks=(), **options: fit(
     self, *data, callbacks=[*callbacks, Death()], **options
 )
 frame, paths = toy.draw(Path({films!r}), 96)
-toy.train(Path({root!r}), ({{"train": frame[:64], "validation": frame[64:]}}, paths), epochs=5)
+recipe = toy.models.Recipe(**{recipe!r})
+splits = {{"train": frame[:64], "validation": frame[64:]}}
+toy.train(Path({root!r}), (splits, paths), recipe, epochs=5)
 """
 
+# The death falls into the first epoch in which the backbone learns, too.
+ALL = {"ema": 0.9, "smoothing": 0.1, "frozen": 0.4, "backbone_rate": 0.5, "auxiliary": 0.3}
 
-def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(drawn, tmp_path):
-    undisturbed, folder = train(tmp_path / "whole", drawn, epochs=5)
+
+@pytest.mark.parametrize("recipe", [{}, ALL], ids=["plain", "all ingredients"])
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(
+    drawn, tmp_path, recipe
+):
+    chosen = models.Recipe(**recipe)
+    undisturbed, folder = train(tmp_path / "whole", drawn, chosen, epochs=5)
     code = CHILD.format(
         tests=str(Path(__file__).parent),
         films=str(tmp_path / "films"),
         root=str(tmp_path / "killed"),
+        recipe=recipe,
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()[-2000:]
     killed = tmp_path / "killed/runs/baseline-patient"
     assert len(pd.read_csv(killed / "history.csv")) == 2, "two epochs, and part of the third"
-    record, _ = train(tmp_path / "killed", drawn, epochs=5)
+    record, _ = train(tmp_path / "killed", drawn, chosen, epochs=5)
     for name in ("validation_scores.csv", "history.csv"):
         whole, resumed = (
             pd.read_csv(path / name).drop(columns="seconds", errors="ignore")

@@ -42,9 +42,13 @@ def curves(root: Path) -> None:
     built = models.build
     models.build = lambda *name, **options: undropped(built(*name, **options))
     frame, paths = toy.draw(root / "films", 96)
-    for tag, count in (("even", EVEN), ("uneven", UNEVEN)):
+    for tag, count, recipe in (
+        ("even", EVEN, None),
+        ("uneven", UNEVEN, None),
+        ("ingredients", EVEN, models.Recipe(**toy.ALL)),
+    ):
         parts = {"train": frame[:count], "validation": frame[EVEN:]}
-        toy.train(root, (parts, paths), tag=tag)
+        toy.train(root, (parts, paths), recipe, tag=tag)
     # A batch of 64 films fills both devices, one of three leaves one of them a film short.
     for count in (64, 3):
         np.save(root / f"gradient-{count}.npy", gradient(frame[:count], paths, root / "cache"))

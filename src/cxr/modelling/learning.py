@@ -40,14 +40,18 @@ class MovingAverage(keras.layers.Layer):
             average.assign(weight)
         self.built = True
 
-    def follow(self) -> None:
-        """Take the weights of one more step into the average; part of a training step."""
+    def call(self, pictures):
+        """Let a step's films pass, and take the weights that it starts with into the average.
+
+        Called as a layer it sees them in full precision, whatever the network computes in.
+        """
         count = ops.convert_to_tensor(self._count)
         kept = ops.minimum(self._decay, (1 + count) / (10 + count))
         for average, weight in zip(self._averages, self._followed(), strict=True):
             now = ops.convert_to_tensor(average)
             average.assign(now + (1 - kept) * (ops.convert_to_tensor(weight) - now))
         self._count.assign(count + 1)
+        return pictures
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -65,8 +65,8 @@ class Recipe:
                 raise InputError(
                     f"a recipe's {name} is at least {low} and below {high}, not {value}."
                 )
-        if self.enlarge and not 32 <= self.enlarge <= 1024:
-            raise InputError(f"films are enlarged to 32 to 1,024 px, not to {self.enlarge}.")
+        if self.enlarge and not 64 <= self.enlarge <= 1024:
+            raise InputError(f"films are enlarged to 64 to 1,024 px, not to {self.enlarge}.")
 
     @property
     def slow(self) -> bool:

@@ -105,7 +105,7 @@ class Trainee(keras.Model):
         if not training:
             return self.network(pictures, training=False)
         if self._average:
-            self._average.follow()
+            pictures = self._average(pictures)
         if not (self._frozen or self._auxiliary):
             return self.network(pictures, training=True)
         features = self.backbone(pictures, training=not self._frozen)
