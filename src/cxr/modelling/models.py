@@ -28,7 +28,7 @@ _IMAGENET_SIDE = 192
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a model learns, beside the configuration; what won in `make campaign` is on."""
+    """How a model learns, beside the configuration; see benchmarks/README.md, "Recipes"."""
 
     # Swap left and right in half of the training films.
     mirror: bool = False
