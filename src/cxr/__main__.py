@@ -356,7 +356,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _external(options: argparse.Namespace) -> int:
     from cxr import artifacts
-    from cxr.evaluation import external, judge
+    from cxr.evaluation import external
     from cxr.fetch import source_films
     from cxr.modelling import external_scores, predict
     from cxr.records import sources
@@ -371,16 +371,21 @@ def _external(options: argparse.Namespace) -> int:
     records = records.set_index("film").loc[scores.index]
     local = external.draw_local(records, films=options.local, seed=config.seed)
     found = external.evaluate(records, scores, local, trained_on=trained_on)
-    place = config.presentation / "external" / f"{options.run}-on-{options.source}"
-    artifacts.write_csv(place / "external.csv", judge.rounded(found.table))
-    artifacts.write_csv(place / "cleaning.csv", cleaning)
+    table = external.save(
+        found,
+        config.presentation / "external",
+        run=options.run,
+        source=options.source,
+        model=artifacts.sha256(folder / "model.keras"),
+    )
+    artifacts.write_csv(table.with_name("cleaning.csv"), cleaning)
     print(external.in_words(found, options.run, options.source))
     for rule, films in cleaning.itertuples(index=False):
         print(f"  {rule}: {films:,}")
     if refused:
         film, why = next(iter(refused.items()))
         print(f"{len(refused):,} films could not be read, such as {paths[film]}: {why}")
-    print(f"{place / 'external.csv'}")
+    print(table)
     return 0
 
 

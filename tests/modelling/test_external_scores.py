@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr import __main__, artifacts
+from cxr import __main__, artifacts, figures
 from cxr.errors import InputError
+from cxr.evaluation import external, ranking
+from cxr.findings import FINDINGS
 from cxr.modelling import external_scores
-from tests import toy_runs
+from tests import made_up, toy_runs
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,35 @@ def test_the_command_judges_a_run_by_a_folder_of_films(root, monkeypatch, capsys
     table = pd.read_csv(root / "presentation/external/baseline-patient-on-folder/external.csv")
     mass = table.set_index("finding").loc["Mass"]
     assert mass["films"] == 40 and 0 <= mass["low"] <= mass["auroc"] <= mass["high"] <= 1
+
+
+def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, monkeypatch):
+    run(root, monkeypatch, "--local", "20")
+    folder, name = root / "presentation" / "external", "baseline-patient"
+    models = {name: artifacts.sha256(root / "runs" / name / "model.keras")}
+    found, remarks = external.kept(folder, models)
+    kept = found[name]["folder"]
+    assert (kept.local, kept.local_patients, kept.scored, kept.scored_patients) == (20, 10, 40, 20)
+    assert remarks == [] and "40 films of 20 patients judge" in external.in_words(kept, name, "f")
+    assert external.kept(folder, {"another": models[name]}) == ({}, [])
+    anew, remarks = external.kept(folder, {name: "trained anew"})
+    assert not anew and "before it was trained anew" in remarks[0]
+    own = toy_auroc(root)
+    drawn = figures.ranked(
+        external.beside_own(own, found[name]), title="At home and elsewhere", axis="AUROC"
+    )
+    assert [trace.name for trace in drawn.data if trace.name] == ["own test films", "folder"]
+    table = folder / f"{name}-on-folder" / "external.csv"
+    table.write_text(table.read_text().replace("Mass", "Mess"))
+    changed, remarks = external.kept(folder, models)
+    assert not changed and "is not what `external` wrote" in remarks[0]
+
+
+def toy_auroc(root) -> pd.DataFrame:
+    """AUROC on made-up test films."""
+    frame = made_up.people([1] * 60)
+    scores = frame[list(FINDINGS)].astype(float)
+    return ranking.auroc_by_finding(ranking.Judged.of(frame, scores))
 
 
 def test_scores_are_those_that_the_run_shows(root):

@@ -5,10 +5,13 @@ there, so the films differ from finding to finding.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cxr import artifacts
 from cxr.errors import InputError
 from cxr.evaluation import calibration, intervals, ranking
 from cxr.evaluation.ranking import Judged
@@ -190,3 +193,81 @@ def in_words(external: External, run: str, source: str) -> str:
     for remark, part in left.groupby("remark", sort=False):
         lines.append(f"Not compared ({remark}): {', '.join(map(label, part['finding']))}.")
     return "\n".join(lines)
+
+
+def save(found: External, folder: Path, *, run: str, source: str, model: str) -> Path:
+    """Write the comparison to `<folder>/<run>-on-<source>/`, beside whose it is.
+
+    Args:
+        found: as `evaluate` returns it.
+        folder: of all comparisons.
+        run, source: what was judged by whose films.
+        model: the run's `model_checksum`, by which `kept` tells whether it still is that model.
+
+    Returns:
+        The file of the table.
+    """
+    place = folder / f"{run}-on-{source}"
+    path = place / "external.csv"
+    artifacts.write_csv(path, found.table.round(6))
+    facts = dataclasses.asdict(dataclasses.replace(found, table=pd.DataFrame()))
+    facts.pop("table")
+    whose = {"run": run, "source": source, "model_checksum": model, "table": artifacts.sha256(path)}
+    # Last: without it, the table is nobody's.
+    artifacts.write_json(place / "external.json", whose | facts)
+    return path
+
+
+def kept(
+    folder: Path, models: Mapping[str, str]
+) -> tuple[dict[str, dict[str, External]], list[str]]:
+    """What `save` wrote of some runs.
+
+    Args:
+        folder: of all comparisons.
+        models: run -> its `model_checksum`.
+
+    Returns:
+        found: run -> source -> comparison.
+        remarks: a sentence for each comparison of such a run that was left out, because the
+            run holds another model by now or the table is not the one that was written.
+    """
+    found: dict[str, dict[str, External]] = {}
+    remarks = []
+    for path in sorted(folder.glob("*/external.json")):
+        facts = artifacts.read_json(path)
+        run, source = facts.pop("run"), facts.pop("source")
+        if run not in models:
+            continue
+        table, again = path.with_name("external.csv"), f"run `external {run}` on it again."
+        if facts.pop("model_checksum") != models[run]:
+            remarks.append(f"{run} was judged on {source} before it was trained anew; {again}")
+        elif not table.exists() or artifacts.sha256(table) != facts.pop("table"):
+            remarks.append(f"{table} is not what `external` wrote; {again}")
+        else:
+            frame = pd.read_csv(table, keep_default_na=False, na_values=[""])
+            frame["remark"] = frame["remark"].fillna("")
+            frame["recalibration"] = frame["recalibration"].fillna("")
+            found.setdefault(run, {})[source] = External(frame, **facts)
+    return found, remarks
+
+
+def beside_own(own: pd.DataFrame, elsewhere: Mapping[str, External]) -> dict[str, pd.DataFrame]:
+    """AUROC on a run's own test films and elsewhere, ready to be drawn side by side.
+
+    Args:
+        own: `auroc` of the run, as `ranking.auroc_by_finding` returns it.
+        elsewhere: source -> comparison.
+
+    Returns:
+        Whose films -> frame with `finding`, `auroc`, `low`, `high` and `remark`; 14 rows and
+        the mean, which is left empty: each source is judged on other findings, so means
+        would compare different things.
+    """
+    columns = ["finding", "auroc", "low", "high", "remark"]
+    parts = {"own test films": own} | {name: found.table for name, found in elsewhere.items()}
+    mean = pd.DataFrame([{"finding": "Mean", "remark": "other findings at each source"}])
+    return {
+        name: pd.concat([part.loc[part["finding"] != "Mean", columns], mean], ignore_index=True)
+        for name, part in parts.items()
+    }
