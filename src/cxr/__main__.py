@@ -288,7 +288,9 @@ def _train(options: argparse.Namespace) -> int:
     if place is None:
         return _train_models(config)
     if not options.member:
-        return launch.watched(["train", *place.arguments(), "--profile", config.profile])
+        profile = ["--profile", config.profile]
+        command = [sys.executable, "-m", "cxr", "train", *place.arguments(), *profile]
+        return launch.watched(command)
     launch.end_with_parent()
     from cxr.modelling import hosts
 

@@ -98,8 +98,8 @@ def _slurm_coordinator(environment: Mapping[str, str]) -> str | None:
     return f"{found[1]}{found[2] or ''}:{port}"
 
 
-def watched(arguments: Sequence[str]) -> int:
-    """Run `python -m cxr` with `arguments` in a process of its own, and say what ended it.
+def watched(command: Sequence[str]) -> int:
+    """Run a command that trains in a process of its own, and say what ended it.
 
     JAX ends a process at once when others have gone, without a word that a user would
     understand; so another one has to watch.
@@ -108,7 +108,6 @@ def watched(arguments: Sequence[str]) -> int:
         The exit code: 0, or 1 after an error.
     """
     environment = {"KERAS_BACKEND": "jax", **os.environ}
-    command = [sys.executable, "-m", "cxr", *arguments]
     child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     # A scheduler's word to end is for the child.
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
