@@ -25,7 +25,7 @@ SMALL = ("baseline", "residual", "mobilenet_small")
 
 
 def by_jax(folder: Path, *task: str) -> None:
-    pytest.importorskip("jax", reason="JAX is not installed: pip install jax -c constraints.txt")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     child = subprocess.run(
         [sys.executable, Path(on_jax.__file__), folder, *task],
         env=os.environ | {"KERAS_BACKEND": "jax"},
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_order_and_the_same_augmentation(both):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The same training by both, from the same weights and without dropout."""
-    pytest.importorskip("jax", reason="JAX is not installed: pip install jax -c constraints.txt")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     folder = tmp_path_factory.mktemp("trained")
     frame, paths = toy.draw(folder / "films", 92)
     frame["split"] = np.where(np.arange(92) < 61, "train", "validation")

@@ -77,7 +77,7 @@ def drawn(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
     """The same training by one process, and by two of which one died in the second epoch."""
-    pytest.importorskip("jax", reason="JAX is not installed: pip install jax -c constraints.txt")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     folder = drawn(tmp_path_factory.mktemp("hosts"))
     settings = {"batch_size": BATCH, "epochs": EPOCHS}
     alone = start(folder / "one", processes=1, parts=2, settings=settings)
@@ -138,7 +138,7 @@ def test_what_is_kept_is_written_by_the_first_process_once(roots):
 
 
 def test_a_process_with_other_settings_than_the_first_is_refused(tmp_path):
-    pytest.importorskip("jax", reason="JAX is not installed")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     drawn(tmp_path)
     place = {"coordinator": f"127.0.0.1:{free_port()}", "processes": 2}
     first = start(tmp_path / "root", **place, process=0, settings={"epochs": 3})
@@ -151,7 +151,7 @@ def test_a_process_with_other_settings_than_the_first_is_refused(tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("victim", [0, 3])
 def test_four_processes_of_which_any_was_killed_learn_what_one_learns(tmp_path, victim):
-    pytest.importorskip("jax", reason="JAX is not installed")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     drawn(tmp_path)
     # Four processes share neither the batches of 18 nor the last one of 7 evenly.
     settings = {"batch_size": 18, "epochs": 4}
@@ -168,7 +168,7 @@ def test_four_processes_of_which_any_was_killed_learn_what_one_learns(tmp_path, 
 
 @pytest.mark.soak
 def test_four_processes_see_every_film_once_an_epoch(tmp_path):
-    pytest.importorskip("jax", reason="JAX is not installed")
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     drawn(tmp_path)
     for process in start_all(tmp_path / "four", 4, settings={"batch_size": 18, "epochs": 2}):
         ended(process)

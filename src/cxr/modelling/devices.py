@@ -94,7 +94,7 @@ def _idle_gpu() -> str:
     if not names:
         return ""
     if jax:
-        return f'The driver lists {names}: install JAX\'s CUDA libraries, "jax[cuda12]".'
+        return f"The driver lists {names}: install JAX's CUDA libraries with `make jax CUDA=1`."
     return f"The driver lists {names}: install TensorFlow's CUDA libraries with `make run CUDA=1`."
 
 

@@ -26,8 +26,8 @@ if BACKEND not in ("tensorflow", "jax"):
 if BACKEND == "jax":
     if importlib.util.find_spec("jax") is None:
         raise InputError(
-            "KERAS_BACKEND=jax, but JAX is not installed; run `.venv/bin/pip install jax -c "
-            'constraints.txt` ("jax[cuda12]" for NVIDIA GPUs), or unset KERAS_BACKEND.'
+            "KERAS_BACKEND=jax, but JAX is not installed; run `make jax` (`make jax CUDA=1` on a "
+            "machine with an NVIDIA GPU), or unset KERAS_BACKEND."
         )
     # As TensorFlow is told in `devices`: the same on every run, and memory as it is needed.
     if "xla_gpu_deterministic_ops" not in (flags := os.environ.get("XLA_FLAGS", "")):
