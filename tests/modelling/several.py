@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -32,27 +33,13 @@ def train(folder: Path, options: dict) -> None:
     import test_training as toy
 
     from cxr.modelling import hosts, training
-    from cxr.modelling.tensors import keras
 
     frame = pd.read_csv(folder.parent / "films.csv")
     paths = {film: folder.parent / "films" / film for film in frame["film"]}
     count = options["train_films"]
     if options["parts"]:
         training._parts = lambda films, found: options["parts"]
-    watch_films(folder / f"seen-{options['process']}.csv")
-
-    class Death(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epoch = epoch
-
-        def on_train_batch_end(self, batch, logs=None):
-            if [self.epoch, batch] == options["dies"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    fit = keras.Model.fit
-    keras.Model.fit = lambda self, *data, callbacks=(), **given: fit(
-        self, *data, callbacks=[*callbacks, Death()], **given
-    )
+    watch_films(folder / f"seen-{options['process']}.csv", options["dies"])
     place = launch.Place(*(options[name] for name in ("coordinator", "processes", "process")))
     with hosts.explained():
         if place.processes > 1:
@@ -62,31 +49,40 @@ def train(folder: Path, options: dict) -> None:
         hosts.told(b"")
 
 
-def watch_films(log: Path) -> None:
-    """Write down each film that counts in training: its epoch and its name."""
+def watch_films(log: Path, dies: list[int] | None) -> None:
+    """Write down each film that counts in training, with its epoch; die where told to."""
     from cxr.films import film_cache
     from cxr.modelling import pipeline
+    from cxr.modelling.tensors import keras
 
-    taken, take, read_ahead = {}, film_cache.Store.take, pipeline.read_ahead
+    last, take, read_ahead = threading.local(), film_cache.Store.take, pipeline.read_ahead
+    # Keras looks at a first batch before any epoch begins.
+    epoch: list[int] = []
 
     def watched_take(self, rows):
-        taken["films"] = [self.films[row] for row in rows]
+        last.films = [self.films[row] for row in rows]
         return take(self, rows)
 
     def watched(load, parts):
-        # Keras asks for an iterator more than it uses: an epoch begins with its first batch.
-        order = load.__closure__[load.__code__.co_freevars.index("order")].cell_contents
-
-        def watched_load(part):
-            batch, epoch = load(part), order.epoch
+        for batch, films in read_ahead(lambda part: (load(part), last.films), parts):
             with log.open("a") as file:
-                for film, weight in zip(taken["films"], batch[2], strict=True):
-                    if weight:
-                        file.write(f"{epoch},{film}\n")
-            return batch
+                for film, weight in zip(films, batch[2], strict=True):
+                    if weight and epoch:
+                        file.write(f"{epoch[-1]},{film}\n")
+            yield batch
 
-        return read_ahead(watched_load, parts)
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, number, logs=None):
+            epoch.append(number)
 
+        def on_train_batch_end(self, batch, logs=None):
+            if [epoch[-1], batch] == dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fit = keras.Model.fit
+    keras.Model.fit = lambda self, *data, callbacks=(), **given: fit(
+        self, *data, callbacks=[*callbacks, Watch()], **given
+    )
     film_cache.Store.take, pipeline.read_ahead = watched_take, watched
 
 

@@ -178,6 +178,37 @@ def test_four_processes_see_every_film_once_an_epoch(tmp_path):
         assert sorted(everything.loc[everything["epoch"] == epoch, "film"]) == films
 
 
+@pytest.mark.soak
+def test_the_command_trains_the_demo_and_notebook_200_goes_on_from_there(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("CXR_")}
+    environment |= {"CXR_ROOT": str(tmp_path), "CXR_SAMPLE": "250", "CXR_EPOCHS": "2"}
+    environment |= {"CXR_MODELS": "baseline,residual", "CXR_ENSEMBLE": "1"}
+
+    def run(*arguments, **variables) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cxr", *arguments],
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    ended(run("run", "--to", "100"))
+    # As Slurm tells it, but for the address of a node that is not there.
+    slurm = {"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}
+    place = ("--coordinator", f"127.0.0.1:{free_port()}")
+    both = [run("train", *place, **slurm, SLURM_PROCID=number) for number in "01"]
+    first, second = (process.communicate(timeout=1800) for process in both)
+    assert [process.returncode for process in both] == [0, 0], first[1] + second[1]
+    assert "process 0 of 2" in first[0] and "process 1 of 2" in second[0]
+    assert "ensemble-patient: validation AUROC" in first[0]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/model.keras")}
+    assert len(written) == 3
+    ended(run("run", "--from", "200", "--to", "200"))
+    assert written == {path: path.stat().st_mtime_ns for path in written}
+
+
 def test_a_process_alone_is_the_first_of_one():
     rows = np.arange(5)
     assert (hosts.count(), hosts.number(), hosts.leads()) == (1, 0, True)

@@ -127,7 +127,8 @@ def end_with_parent() -> None:
     """End this process when the one that watches over it is gone: its pipe closes then."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through `sys.stdin`, which Python could not close at its end.
+        os.read(0, 1)
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
