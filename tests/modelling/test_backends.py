@@ -24,11 +24,15 @@ pytestmark = pytest.mark.slow
 SMALL = ("baseline", "residual", "mobilenet_small")
 
 
-def by_jax(folder: Path, *task: str) -> None:
+def by_jax(folder: Path, *task: str, devices: int = 1) -> None:
     pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     child = subprocess.run(
         [sys.executable, Path(on_jax.__file__), folder, *task],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ
+        | {
+            "KERAS_BACKEND": "jax",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        },
         capture_output=True,
         text=True,
         timeout=1800,
@@ -105,7 +109,10 @@ def test_the_same_seed_gives_the_same_order_and_the_same_augmentation(both):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The same training by both, from the same weights and without dropout."""
+    """The same training by both, from the same weights and without dropout.
+
+    By TensorFlow on one device, by JAX on two halves of the processor, as on two GPUs.
+    """
     pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     folder = tmp_path_factory.mktemp("trained")
     frame, paths = toy.draw(folder / "films", 92)
@@ -118,7 +125,7 @@ def trained(tmp_path_factory):
             layer.rate = 0.0
     network.save(folder / "start.keras")
     settings = {"epochs": 3, "batch_size": 16}
-    by_jax(folder, "train", json.dumps(settings | {"root": "jax"}))
+    by_jax(folder, "train", json.dumps(settings | {"root": "jax"}), devices=2)
     parts = dict(iter(frame.groupby("split")))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(models, "build", lambda *name, **size: network)
@@ -142,6 +149,7 @@ def test_a_run_trained_by_jax_is_scored_by_tensorflow(trained):
     run = folder / "jax/runs/baseline-patient"
     record = artifacts.read_json(run / "config.json")
     assert record["backend"] == "jax" and record["versions"]["jax"]
+    assert len(record["devices"]) == 2
     theirs = pd.read_csv(run / "validation_scores.csv")
     ours = inference.score_with_run(run, paths, parts["validation"], folder / "cache")
     assert ours["film"].tolist() == theirs["film"].tolist()
