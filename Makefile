@@ -12,10 +12,11 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # One stamp per variant of the set-up: changed requirements install again, others are reused.
 READY   := $(VENV)/.installed$(if $(CUDA),-cuda)
+JAX     := $(READY)-jax
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
+.PHONY: help run fetch test jax lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -37,7 +38,7 @@ test: export TF_NUM_INTRAOP_THREADS = 1
 test: export TF_NUM_INTEROP_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
-test: lint ## set up, then run the whole test suite
+test: lint $(JAX) ## set up, then run the whole test suite
 	$(BIN)/python -m pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open JupyterLab on the chosen profile
@@ -46,7 +47,7 @@ lab: $(READY) ## open JupyterLab on the chosen profile
 serve: $(READY) ## open a page on this machine that films are dropped on
 	$(BIN)/python -m cxr serve --profile $(PROFILE)
 
-soak: $(READY) ## long, seeded campaigns: kills, faults, mutated files
+soak: $(READY) $(JAX) ## long, seeded campaigns: kills, faults, mutated files
 	$(BIN)/python -m pytest -m soak
 
 bench: $(READY) ## measure every performance claim; prints the tables
@@ -84,6 +85,8 @@ format: $(READY) ## mend style
 
 environment: $(READY) ## only set up
 
+jax: $(JAX) ## add JAX, for KERAS_BACKEND=jax and for training on several machines
+
 # An interpreter without TensorFlow wheels, or without venv, is refused before any download.
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -95,11 +98,16 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	$(if $(CUDA),$(BIN)/python -m pip install --quiet "tensorflow[and-cuda]" -c constraints.txt)
 	@touch $@
 
+$(JAX): $(READY) requirements-jax.txt constraints.txt
+	$(BIN)/python -m pip install --quiet -r requirements-jax.txt -c constraints.txt
+	$(if $(CUDA),$(BIN)/python -m pip install --quiet "jax[cuda12]" -c constraints.txt)
+	@touch $@
+
 constraints: $(READY) ## resolve requirements.txt anew into constraints.txt
 	$(BIN)/python -m pip install --quiet uv
 	echo "tensorflow[and-cuda]" | $(BIN)/uv pip compile --quiet --universal --upgrade \
 	    --python-version 3.11 --no-emit-package cxr --no-header --no-annotate \
-	    --output-file constraints.txt requirements.txt -
+	    --output-file constraints.txt requirements.txt requirements-jax.txt -
 
 clean: ## remove the environment and caches; never data, subsets, runs or results
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 @pytest.fixture
 def project(tmp_path):
     """The files that the set-up reads, and nothing that it made."""
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "pyproject.toml"):
+    names = ("requirements.txt", "requirements-jax.txt", "constraints.txt", "pyproject.toml")
+    for name in ("Makefile", *names):
         shutil.copy(config.PROJECT / name, tmp_path)
     return tmp_path
 

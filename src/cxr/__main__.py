@@ -112,6 +112,17 @@ _EXTERNAL: dict[str, dict] = {
 }
 
 
+_TRAIN: dict[str, dict] = {
+    "--coordinator": {
+        "metavar": "HOST:PORT",
+        "help": "address of process 0, which the others can reach, and any free port there",
+    },
+    "--processes": {"type": int, "metavar": "N", "help": "how many train together"},
+    "--process": {"type": int, "metavar": "K", "help": "which of them this one is, from 0"},
+    "--member": {"action": "store_true", "help": argparse.SUPPRESS},
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cxr",
@@ -135,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     text = "name the GPU and the precision; rehearse the training on made-up films"
     preflight = command("preflight", _preflight, text)
     preflight.add_argument("--devices-only", action="store_true", help="do without the rehearsal")
+    text = "train the models of notebook 200, also in several processes on several machines"
+    train = command("train", _train, text)
+    for flag, options in _TRAIN.items():
+        train.add_argument(flag, **options)
     evaluate = command("evaluate", _evaluate, "evaluate files of any models' scores", profile=False)
     for flag, options in _EVALUATE.items():
         evaluate.add_argument(flag, **options)
@@ -262,6 +277,58 @@ def _preflight(options: argparse.Namespace) -> int:
     print(devices.preflight(config), flush=True)
     if not options.devices_only:
         print(rehearsal.summary(rehearsal.rehearse(config), config), flush=True)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from cxr.modelling import launch
+
+    place = launch.place(options.coordinator, options.processes, options.process, os.environ)
+    config = load_config(profile=options.profile)
+    if place is None:
+        return _train_models(config)
+    if not options.member:
+        profile = ["--profile", config.profile]
+        command = [sys.executable, "-m", "cxr", "train", *place.arguments(), *profile]
+        return launch.watched(command)
+    launch.end_with_parent()
+    from cxr.modelling import hosts
+
+    with hosts.explained():
+        hosts.join(place)
+        return _train_models(config)
+
+
+def _train_models(config: Config) -> int:
+    """What notebook 200 does to train, by the same functions."""
+    from cxr.fetch import download
+    from cxr.modelling import devices, ensemble, hosts, training
+    from cxr.records import split_files
+
+    print(devices.preflight(config), flush=True)
+    wanted = split_files.split_settings(
+        config.data / "records.csv",
+        config.split,
+        min_combination=config.min_combination,
+        seed=config.seed,
+        lists=config.split_lists,
+    )
+    parts, split = split_files.load_split(config.subset, settings=wanted)
+    paths = download.available(config, size=config.image_size)
+    if hosts.leads():
+        print(training.take_part(parts, paths).to_string(index=False), flush=True)
+    runs = [
+        training.run(model, paths, parts, setting, split_checksum=split["films_sha256"]["train"])
+        for setting in config.trainings
+        for model in config.models
+    ]
+    if hosts.leads():
+        if config.ensemble:
+            runs.append(ensemble.combine(runs, parts["validation"], config))
+        for run in runs:
+            print(f"{config.runs / run['name']}: validation AUROC {run['validation_auroc']}")
+    # None leaves before all is written.
+    hosts.told(b"")
     return 0
 
 

@@ -194,7 +194,9 @@ def commit() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a result, by package."""
-    packages = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "plotly")
+    packages = ["tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "plotly"]
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        packages.append("jax")
     return {"python": platform.python_version()} | {
         package: importlib.metadata.version(package) for package in packages
     }

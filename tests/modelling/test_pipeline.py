@@ -76,6 +76,69 @@ def test_a_short_batch_is_filled_with_films_that_weigh_nothing(store):
     assert numbers(targets)[:2].tolist() == [7, 8]
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "processes", "replicas"),
+    [(16, 2, 2, 1), (18, 4, 4, 1), (18, 4, 2, 2), (7, 3, 3, 2), (5, 8, 8, 1), (64, 2, 1, 2)],
+)
+def test_every_film_counts_once_an_epoch_over_all_processes(
+    store, batch_size, parts, processes, replicas
+):
+    rows, share = np.arange(50), parts // processes
+    orders = [
+        pipeline.Order(50, seed=3, parts=parts, mine=tuple(range(n * share, (n + 1) * share)))
+        for n in range(processes)
+    ]
+    for epoch in (0, 1):
+        for order in orders:
+            order.epoch = epoch
+        shares = [
+            list(
+                pipeline.batches(
+                    store,
+                    # What another process reads is not in this one's store.
+                    np.where(order.is_mine(), rows, 999),
+                    targets_of(rows),
+                    batch_size=batch_size,
+                    order=order,
+                    replicas=replicas,
+                )
+            )
+            for order in orders
+        ]
+        seen = []
+        for step in zip(*shares, strict=True):
+            # All hand in as many films, which their devices can divide.
+            assert len({len(weights) for _, _, weights in step}) == 1
+            assert len(step[0][2]) % replicas == 0
+            weights = np.concatenate([weights for _, _, weights in step])
+            assert weights.mean() == pytest.approx(1)
+            films = np.concatenate([inputs["film"][:, 0, 0, 0] for inputs, _, _ in step])
+            assert (films == np.concatenate([numbers(targets) for _, targets, _ in step])).all()
+            seen.append(sorted(films[weights > 0]))
+        # The same batches as in one process.
+        whole = orders[0].rows()
+        size = min(batch_size, 50)
+        batches = [sorted(whole[start : start + size]) for start in range(0, 50, size)]
+        assert seen == batches
+        assert sorted(np.concatenate(seen)) == list(range(50))
+
+
+def test_a_process_keeps_its_films_from_epoch_to_epoch():
+    orders = [pipeline.Order(50, seed=3, parts=4, mine=(n,)) for n in range(4)]
+    shares = [set(np.flatnonzero(order.is_mine())) for order in orders]
+    assert [len(share) for share in shares] == [13, 13, 12, 12]
+    assert set().union(*shares) == set(range(50))
+    orders[1].epoch = 5
+    # Of every four films that follow one another, one is of each part.
+    assert (orders[1].rows()[1::4] % 4 == 1).all()
+
+
+def test_one_process_shuffles_all_films_together():
+    order = pipeline.Order(50, seed=3, epoch=2)
+    assert order.rows().tolist() == np.random.default_rng((3, 2)).permutation(50).tolist()
+    assert order.is_mine().all()
+
+
 def test_targets_must_match_the_films(store):
     with pytest.raises(ValueError, match="2 films but 3 rows"):
         pipeline.batches(store, np.arange(2), targets_of(np.arange(3)), batch_size=2)

@@ -1,5 +1,6 @@
 """Validation after each epoch: the best model, and all that a resumption needs."""
 
+import io
 import json
 import math
 import time
@@ -14,7 +15,7 @@ from cxr.errors import InputError
 from cxr.evaluation import ranking
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import inference
+from cxr.modelling import hosts, inference
 from cxr.modelling.tensors import keras
 
 # Training stops when the validation AUROC has not risen for so many epochs.
@@ -55,15 +56,11 @@ class Keeper(keras.callbacks.Callback):
     def restore(self, trainee: keras.Model) -> int:
         """Load the last checkpoint, if there is one; returns the epoch to go on with."""
         path = self._folder / "checkpoint.npz"
-        if not path.exists():
+        kept = hosts.told(self._kept(path) if hosts.leads() else None)
+        if kept is None:
             return 0
-        if not (self._folder / "model.keras").exists():
-            raise InputError(
-                f"{self._folder} holds a checkpoint but no longer the best model, model.keras; "
-                "remove the folder and run again: training starts over."
-            )
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            with np.load(io.BytesIO(kept), allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 variables = _variables(trainee)
                 for name, variable in variables.items():
@@ -76,6 +73,16 @@ class Keeper(keras.callbacks.Callback):
         self.best_epoch, self.seconds = state["best_epoch"], state["seconds"]
         self.training_seconds = state["training_seconds"]
         return len(self.history)
+
+    def _kept(self, path: Path) -> bytes | None:
+        if not path.exists():
+            return None
+        if not (self._folder / "model.keras").exists():
+            raise InputError(
+                f"{self._folder} holds a checkpoint but no longer the best model, model.keras; "
+                "remove the folder and run again: training starts over."
+            )
+        return path.read_bytes()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.monotonic()
@@ -95,11 +102,10 @@ class Keeper(keras.callbacks.Callback):
         if math.isnan(mean) or not self.best_epoch or mean > self.best:
             # Without any estimable finding there is nothing to choose by: the last one stays.
             self.best, self.best_epoch = mean, epoch + 1
-            with (
-                self.model.judged(),
-                artifacts.atomic(self._folder / "model.keras") as temporary,
-            ):
-                self.model.network.save(temporary)
+            with self.model.judged():
+                if hosts.leads():
+                    with artifacts.atomic(self._folder / "model.keras") as temporary:
+                        self.model.network.save(temporary)
         self.training_seconds += trained - self._began
         self.seconds += time.monotonic() - self._began
         self.history.append(
@@ -113,8 +119,9 @@ class Keeper(keras.callbacks.Callback):
             }
             | {f"val_auroc_{f}": float(a) for f, a in zip(FINDINGS, by_finding, strict=True)}
         )
-        self._save()
-        self._log(logs)
+        if hosts.leads():
+            self._save()
+            self._log(logs)
         if self.exhausted():
             self.model.stop_training = True
 

@@ -106,7 +106,7 @@ def _companions(folder: Path, members: Sequence[Path]) -> None:
 
 def _mean(networks: Mapping[str, keras.Model]) -> keras.Model:
     """One network that asks all and averages; each keeps its own normalisation and size."""
-    with devices.strategy().scope():
+    with devices.own_scope():
         film = keras.Input(next(iter(networks.values())).input_shape[1:], name="film")
         # Members of the same architecture have the same name; a layer's has to be its own.
         parts = [

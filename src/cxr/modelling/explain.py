@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from cxr.errors import InputError
 from cxr.evaluation import localisation
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling.tensors import keras, tf
+from cxr.modelling import devices, inference
+from cxr.modelling.tensors import jax, keras, tf
 from cxr.records import rsna
 
 # A map of fewer rows has cells larger than most nodules. Networks end in 7 x 7 at 224 px
@@ -179,11 +181,9 @@ class Explainer:
     def _batches(self, pictures: np.ndarray, columns: np.ndarray):
         """Features and gradients, batch by batch: float32 (films, rows, columns, channels)."""
         for start in range(0, len(pictures), BATCH):
-            features, gradient = self._step(
-                tf.constant(pictures[start : start + BATCH]),
-                tf.constant(columns[start : start + BATCH], dtype=tf.int32),
-            )
-            yield features.numpy(), gradient.numpy()
+            asked = columns[start : start + BATCH].astype(np.int32)
+            features, gradient = self._step(pictures[start : start + BATCH], asked)
+            yield np.asarray(features), np.asarray(gradient)
 
 
 def member_average(place: int) -> str:
@@ -194,11 +194,14 @@ def member_average(place: int) -> str:
 def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:
     """Heatmaps of several models, (films, rows, columns) each, at the finest one's resolution."""
     side = max(one.shape[1:] for one in maps)
-    return np.stack([tf.image.resize(one[..., None], side).numpy()[..., 0] for one in maps])
+    resized = [keras.ops.image.resize(one[..., None], side) for one in maps]
+    return np.stack([keras.ops.convert_to_numpy(one)[..., 0] for one in resized])
 
 
 def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):
     """A function of films and columns: the layer's output, and the gradient of the logits."""
+    if jax:
+        return _map_and_gradient_by_jax(model, layer)
     inner = keras.Model(model.inputs, [layer.output, model.output])
     films = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
 
@@ -216,6 +219,50 @@ def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):
             logit = tf.math.log(asked) - tf.math.log1p(-asked)
         gradient = tape.gradient(logit, features)
         return tf.cast(features, tf.float32), tf.cast(gradient, tf.float32)
+
+    return step
+
+
+class _Tap(keras.layers.Layer):
+    """Adds `nudge` to what passes, by which JAX, knowing no tape, differentiates; and keeps it."""
+
+    nudge: Any = 0.0
+
+    def call(self, features):
+        self.passed = features
+        return features + self.nudge
+
+
+def _map_and_gradient_by_jax(model: keras.Model, layer: keras.layers.Layer):
+    tap = _Tap(dtype=layer.dtype_policy)
+    tapped = keras.models.clone_model(
+        model,
+        clone_function=lambda one: one,
+        call_function=lambda one, *given, **named: (
+            tap(one(*given, **named)) if one is layer else one(*given, **named)
+        ),
+    )
+
+    def logits(nudge, variables, pictures, columns):
+        tap.nudge = nudge
+        pictures = keras.ops.cast(pictures, "float32")
+        probabilities, _ = tapped.stateless_call(*variables, pictures, training=False)
+        asked = keras.ops.take_along_axis(probabilities, columns[:, None], axis=1)
+        asked = keras.ops.clip(keras.ops.cast(asked, "float32"), 1e-7, 1 - 1e-7)
+        # Films do not see one another here, so the sum's gradient is each film's own.
+        return keras.ops.sum(keras.ops.log(asked) - keras.ops.log1p(-asked)), tap.passed
+
+    differentiated = jax.jit(jax.grad(logits, has_aux=True))
+
+    def step(pictures, columns):
+        films = len(pictures)
+        pictures, columns = inference.filled_up(pictures), inference.filled_up(columns)
+        nudge = np.zeros((len(pictures), *layer.output.shape[1:]), layer.compute_dtype)
+        values = devices.own_values(tapped)
+        gradient, features = differentiated(nudge, values, pictures, columns)
+        return tuple(
+            np.asarray(values, dtype=np.float32)[:films] for values in (features, gradient)
+        )
 
     return step
 
@@ -249,10 +296,11 @@ def activations(model: keras.Model, picture: np.ndarray) -> dict[str, np.ndarray
     """
     inner = [layer for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
     network = keras.Model(model.inputs, [layer.output for layer in inner])
-    film = tf.cast(picture[np.newaxis, :, :, np.newaxis], tf.float32)
-    maps = [tf.cast(output, tf.float32).numpy()[0] for output in network(film, training=False)]
+    film = picture[np.newaxis, :, :, np.newaxis].astype(np.float32)
+    outputs = network(keras.ops.convert_to_tensor(film), training=False)
+    maps = [keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))[0] for output in outputs]
     names = [layer.name for layer in inner]
-    return {model.inputs[0].name: film.numpy()[0]} | dict(zip(names, maps, strict=True))
+    return {model.inputs[0].name: film[0]} | dict(zip(names, maps, strict=True))
 
 
 def telling(maps: Mapping[str, np.ndarray], *, fewest: int = 8) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ from cxr import artifacts
 from cxr.errors import InputError
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import devices
-from cxr.modelling.tensors import keras, tf
+from cxr.modelling import devices, hosts
+from cxr.modelling.tensors import jax, keras, tf
 
 # Films in one step: no gradients are kept, so more fit than in training.
 BATCH = 256
@@ -25,7 +25,7 @@ def load_network(folder: Path) -> keras.Model:
     """
     path = verified_model(Path(folder))
     try:
-        with devices.strategy().scope():
+        with devices.own_scope():
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise InputError(f"{path} cannot be loaded ({error}); {_anew(folder)}") from error
@@ -69,7 +69,13 @@ def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFra
 
 
 def forward(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """The network's evaluation pass over all devices, traced once: uint8 films to probabilities."""
+    """The network's evaluation pass over all devices of this machine, traced once.
+
+    Returns:
+        A function from films, uint8 (n, size, size, 1), to probabilities, float32 (n, 14).
+    """
+    if jax:
+        return _forward_by_jax(network)
     strategy, replicas = devices.strategy(), devices.replicas()
 
     def run(pictures):
@@ -94,10 +100,36 @@ def forward(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return probabilities
 
 
+def _forward_by_jax(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    @jax.jit
+    def run(values, pictures):
+        pictures = keras.ops.cast(pictures, "float32")
+        return network.stateless_call(*values, pictures, training=False)[0]
+
+    def probabilities(pictures: np.ndarray) -> np.ndarray:
+        filled = devices.on_own(filled_up(pictures, devices.replicas()))
+        return np.asarray(run(devices.own_values(network), filled))[: len(pictures)]
+
+    return probabilities
+
+
+def filled_up(array: np.ndarray, times: int = 1) -> np.ndarray:
+    """More rows, of zeros, up to a power of two `times` something.
+
+    JAX compiles anew for each number of films: so there are few.
+    """
+    most = times * 2 ** max(0, (-(-len(array) // times) - 1).bit_length())
+    return np.concatenate([array, np.zeros((most - len(array), *array.shape[1:]), array.dtype)])
+
+
 def scorer(
     network: keras.Model,
 ) -> Callable[[film_cache.Store, pd.DataFrame], pd.DataFrame]:
-    """`score_films` for one network, whose evaluation pass is traced once for all calls."""
+    """`score_films` for one network, whose evaluation pass is traced once for all calls.
+
+    Where several processes train, each scores its share of the films, `hosts.own`, and all
+    get the scores of all; so the store needs to hold the share only.
+    """
     side, run = network.input_shape[1], forward(network)
     batch = BATCH * devices.replicas()
 
@@ -107,11 +139,12 @@ def scorer(
                 f"the model takes films of {side} px, the cache holds {store.size} px; set "
                 "CXR_IMAGE_SIZE to the model's size."
             )
-        probabilities = np.empty((len(frame), len(FINDINGS)), dtype=np.float32)
-        rows = store.rows(frame["film"])
+        rows = store.rows(hosts.own(frame)["film"])
+        own = np.empty((len(rows), len(FINDINGS)), dtype=np.float32)
         for start in range(0, len(rows), batch):
             pictures = store.take(rows[start : start + batch])
-            probabilities[start : start + len(pictures)] = run(pictures)
+            own[start : start + len(pictures)] = run(pictures)
+        probabilities = hosts.gathered(own, len(frame))
         scores = frame[["film", "patient_id"]].reset_index(drop=True)
         return pd.concat([scores, pd.DataFrame(probabilities, columns=list(FINDINGS))], axis=1)
 

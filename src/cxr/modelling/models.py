@@ -8,13 +8,17 @@ import numpy as np
 
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-from cxr.modelling.tensors import keras
+from cxr.modelling.tensors import BACKEND, keras
 
 layers = keras.layers
 
 # Of the running means in batch normalisation. Keras's 0.99 looks back over some 100 steps:
 # on a few thousand films the statistics would trail behind the weights in every epoch.
 _MOMENTUM = 0.9
+
+# Batch statistics are taken over the batches of all devices. JAX does so anyway, and knows no
+# such option.
+_SYNCHRONIZED = BACKEND == "tensorflow"
 
 # Means and standard deviations of ImageNet's colours (0 to 1), which DenseNet's weights
 # were trained with (Keras: `imagenet_utils.preprocess_input`, mode "torch").
@@ -192,7 +196,7 @@ def _own_normalisation(network: keras.Model) -> keras.Model:
     """
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum, layer.synchronized = _MOMENTUM, True
+            layer.momentum, layer.synchronized = _MOMENTUM, _SYNCHRONIZED
     return network
 
 
@@ -233,7 +237,9 @@ def _baseline(image_size: int, weights: str | None, side: int) -> keras.Model:
     x = _three_channels(x)
     for block, filters in enumerate((8, 16, 32, 64, 128), start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{block}")(x)
-        x = layers.BatchNormalization(momentum=_MOMENTUM, synchronized=True, name=f"norm{block}")(x)
+        x = layers.BatchNormalization(
+            momentum=_MOMENTUM, synchronized=_SYNCHRONIZED, name=f"norm{block}"
+        )(x)
         # Halved four times, then quartered: 128 px end as 2 x 2.
         # The original dropped features after it, at a rate that is not known. On 4,184 films of
         # 64 px a rate of 0.05 validated .01 lower than none (single runs), so there is none.
@@ -285,7 +291,7 @@ def _residual(image_size: int, weights: str | None, side: int) -> keras.Model:
 
 def _normalised(x, name: str):
     """Batch normalisation, then ReLU."""
-    x = layers.BatchNormalization(momentum=_MOMENTUM, synchronized=True, name=name)(x)
+    x = layers.BatchNormalization(momentum=_MOMENTUM, synchronized=_SYNCHRONIZED, name=name)(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 

@@ -3,12 +3,13 @@
 import collections
 import concurrent.futures
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from cxr.films import film_cache
-from cxr.modelling.tensors import compiled, keras, tf
+from cxr.modelling.tensors import compiled, jax, keras, tf
 
 ops = keras.ops
 
@@ -38,10 +39,22 @@ class Order:
     epoch: int = 0
     # Films are blended in shares drawn from Beta(mixup, mixup); 0: never.
     mixup: float = 0.0
+    # The films are in so many parts, dealt out like cards, which take turns in a batch; each
+    # process reads those of its own parts only.
+    parts: int = 1
+    mine: tuple[int, ...] = (0,)
 
     def rows(self) -> np.ndarray:
-        """Positions 0..films-1, shuffled for the current epoch."""
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.films)
+        """Positions 0..films-1, shuffled for the current epoch, a film of each part in turn."""
+        shuffled = np.random.default_rng((self.seed, self.epoch)).permutation(self.films)
+        dealt = np.empty_like(shuffled)
+        for part in range(self.parts):
+            dealt[part :: self.parts] = shuffled[shuffled % self.parts == part]
+        return dealt
+
+    def is_mine(self) -> np.ndarray:
+        """Which films this process reads, bool (films,)."""
+        return np.isin(np.arange(self.films) % self.parts, self.mine)
 
     def draws(self) -> np.ndarray:
         """What `augment` needs for each film in the current epoch, float32 (films, `DRAWS`)."""
@@ -72,25 +85,33 @@ def batches(
 
     Args:
         store: where the films lie.
-        rows: their rows in the store, int (films,).
+        rows: their rows in the store, int (films,); of films of other processes, anything.
         targets: 0/1 (films, 14), row for row with `rows`.
         batch_size: films in a batch, over all devices; no more than there are films.
         order: shuffles and varies anew each time that the dataset is iterated; None keeps
             the order, with draws of 0, which leave a film as it is.
-        replicas: devices that a batch is divided among. It is filled up to a multiple with
-            films that weigh nothing, since a device without a film fails; so is the last
-            batch, since a few films alone would spoil the moving statistics.
+        replicas: devices of this process that its share of a batch is divided among. It is
+            filled up to a multiple with films that weigh nothing, since a device without a film
+            fails; so is the last batch, since a few films alone would spoil the moving
+            statistics.
 
     Returns:
-        Dataset of (inputs, targets, weights): inputs "film", uint8 (n, size, size, 1), and
-        "draws", float32 (n, `DRAWS`); float32 targets (n, 14); float32 weights (n,): 0 for
-        filling, and the same for every film, so that their mean is 1.
+        Dataset of (inputs, targets, weights), of this process's share of each batch: inputs
+        "film", uint8 (n, size, size, 1), and "draws", float32 (n, `DRAWS`); float32 targets
+        (n, 14); float32 weights (n,): 0 for filling, and the same for every film, so that
+        their mean over all processes is 1.
     """
     rows, targets = np.asarray(rows), np.asarray(targets, np.float32)
     if len(targets) != len(rows):
         raise ValueError(f"{len(rows)} films but {len(targets)} rows of targets")
     batch_size = min(batch_size, len(rows))
-    full = -(-batch_size // replicas) * replicas
+    parts, mine = (order.parts, order.mine) if order else (1, (0,))
+    # Places for each part's films: as many as the devices of a process divide.
+    multiple = replicas // math.gcd(replicas, len(mine))
+    places = -(-batch_size // parts // multiple) * multiple
+    full = places * len(mine)
+    # JAX blends within a part, TensorFlow on each device.
+    blended = len(mine) if jax else replicas
 
     def epoch() -> Iterator[tuple]:
         shuffled = order.rows() if order else np.arange(len(rows))
@@ -98,13 +119,21 @@ def batches(
 
         def load(start: int) -> tuple:
             batch = shuffled[start : start + batch_size]
+            taken = [batch[(part - start) % parts :: parts] for part in mine]
             # Real films as filling: blank ones would disturb batch normalisation.
-            filled = np.concatenate([batch, np.resize(shuffled, full - len(batch))])
+            filled = np.concatenate(
+                [
+                    np.concatenate([films, np.resize(shuffled[part::parts][:full], left)])
+                    for part, films in zip(mine, taken, strict=True)
+                    for left in [places - len(films)]
+                ]
+            )
+            counts = np.concatenate([np.arange(places) < len(films) for films in taken])
             # Weights average 1, so that each device's mean loss is its share of the whole.
-            weights = np.where(np.arange(full) < len(batch), full / len(batch), 0)
+            weights = counts * (places * parts / len(batch))
             labels, variation = targets[filled], draws[filled]
             variation[:, -1] = share = order.share(start // batch_size) if order else 1
-            others = np.arange(full).reshape(replicas, -1)[:, ::-1].ravel()
+            others = np.arange(full).reshape(blended, -1)[:, ::-1].ravel()
             labels = share * labels + (1 - share) * labels[others]
             inputs = {"film": store.take(rows[filled]), "draws": variation}
             return inputs, labels.astype(np.float32), weights.astype(np.float32)
@@ -144,7 +173,7 @@ def read_ahead(load: Callable, parts: Iterable) -> Iterator:
 
 
 @compiled
-def augment(pictures, draws, *, mirror: bool = False, blend: bool = False):
+def augment(pictures, draws, *, mirror: bool = False, blend: int = 0):
     """Shift, zoom, rotate and shear each film, in one resampling.
 
     Args:
@@ -152,7 +181,8 @@ def augment(pictures, draws, *, mirror: bool = False, blend: bool = False):
         draws: float32 (films, `DRAWS`), -1 to 1, as `Order.draws` makes them; the last is the
             film's share in a blend, 0 to 1.
         mirror: also swap left and right where the seventh draw is negative.
-        blend: mix each film with the one that stands as far from the batch's end (mixup).
+        blend: in each of so many equal parts of the batch, mix each film with the one that
+            stands as far from the part's end (mixup); 0: none.
 
     Returns:
         float32 of the same shape, bilinear, borders reflected, values 0 to 255.
@@ -175,8 +205,14 @@ def augment(pictures, draws, *, mirror: bool = False, blend: bool = False):
     moved = _bilinear(pictures, _reflected(row, side), _reflected(column, side))[..., None]
     if blend:
         share = share[..., None]
-        moved = share * moved + (1 - share) * ops.flip(moved, axis=0)
+        moved = share * moved + (1 - share) * _opposite(moved, blend)
     return moved
+
+
+def _opposite(rows, parts: int):
+    """Rows in reversed order within each of `parts` equal parts."""
+    shape = rows.shape[1:]
+    return ops.reshape(ops.flip(ops.reshape(rows, (parts, -1, *shape)), axis=1), (-1, *shape))
 
 
 def _reflected(place, side: int):

@@ -12,7 +12,7 @@ from cxr.fetch import catalogue, selection
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
 from cxr.modelling import devices, inference, learning, models, pipeline, training
-from cxr.modelling.tensors import keras, tf
+from cxr.modelling.tensors import keras
 
 # Looks at the loss that are timed, after a first one that compiles the step.
 _LOOKS = 4
@@ -113,7 +113,7 @@ def _rehearsed(model: str, config: Config) -> dict:
         "build_seconds": built - began,
         "training": training_speed,
         "validation": validation_speed,
-        "memory_gb": _peak_memory() / 1e9,
+        "memory_gb": (devices.peak_memory() or _of_this_process()) / 1e9,
         "hours": config.epochs * epoch / 3600,
     }
 
@@ -130,10 +130,6 @@ def _made_up(films: int, config: Config) -> tuple[film_cache.Store, pd.DataFrame
     return store, frame.assign(film=names, patient_id=range(films), view="PA", sex="F", age=50)
 
 
-def _peak_memory() -> int:
-    """Bytes: of the fullest GPU, or of this process where there is none."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if not gpus:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    usage = [tf.config.experimental.get_memory_info(gpu.name[-5:])["peak"] for gpu in gpus]
-    return max(usage)
+def _of_this_process() -> int:
+    """Bytes of memory that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,7 @@
-"""TensorFlow and Keras, imported without TensorFlow's start-up chatter.
+"""TensorFlow, Keras and JAX, imported without TensorFlow's start-up chatter.
+
+Keras computes with TensorFlow, or with JAX where KERAS_BACKEND asks for it; then TensorFlow
+only hands the films on.
 
 TensorFlow's libraries write about CPU features and absent CUDA drivers to standard error
 before any setting could stop them, which would stand in every notebook. What matters of
@@ -6,11 +9,30 @@ it, whether there is a GPU, `devices.preflight` says.
 """
 
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
+from typing import Any
+
+from cxr.errors import InputError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+if BACKEND not in ("tensorflow", "jax"):
+    raise InputError(f"KERAS_BACKEND={BACKEND} is not supported; set tensorflow or jax.")
+if BACKEND == "jax":
+    if importlib.util.find_spec("jax") is None:
+        raise InputError(
+            "KERAS_BACKEND=jax, but JAX is not installed; run `make jax` (`make jax CUDA=1` on a "
+            "machine with an NVIDIA GPU), or unset KERAS_BACKEND."
+        )
+    # As TensorFlow is told in `devices`: the same on every run, and memory as it is needed.
+    if "xla_gpu_deterministic_ops" not in (flags := os.environ.get("XLA_FLAGS", "")):
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 @contextlib.contextmanager
@@ -31,9 +53,19 @@ def _quiet():
             os.close(kept)
 
 
+# The module where it is the backend, else None.
+jax: Any = None
+
 with _quiet():
     import keras
     import tensorflow as tf
+
+    if BACKEND == "jax":
+        import jax
+        import jax.experimental.multihost_utils
+
+        # The GPUs are JAX's.
+        tf.config.set_visible_devices([], "GPU")
 
     # The first look at the devices is the last to be commented on.
     tf.config.list_physical_devices("GPU")
@@ -43,9 +75,23 @@ tf.get_logger().setLevel("ERROR")
 
 def compiled(function):
     """`function` of tensors, compiled by XLA where TensorFlow runs it; JAX compiles the whole."""
-    if keras.backend.backend() != "tensorflow":
+    if jax:
         return function
     return tf.function(function, jit_compile=True)
 
 
-__all__ = ["compiled", "keras", "tf"]
+@contextlib.contextmanager
+def out_of_memory(message: str):
+    """Raise `message` as an InputError where the device's memory does not suffice."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(message) from error
+    except RuntimeError as error:
+        # Of JAX's errors only the text tells the kind.
+        if not jax or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(message) from error
+
+
+__all__ = ["BACKEND", "compiled", "jax", "keras", "out_of_memory", "tf"]

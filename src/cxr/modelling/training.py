@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr import artifacts, progress
@@ -13,8 +14,17 @@ from cxr.config import Config
 from cxr.errors import InputError
 from cxr.films import abstention, film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import checkpoint, devices, explain, inference, learning, models, pipeline
-from cxr.modelling.tensors import keras, tf
+from cxr.modelling import (
+    checkpoint,
+    devices,
+    explain,
+    hosts,
+    inference,
+    learning,
+    models,
+    pipeline,
+)
+from cxr.modelling.tensors import BACKEND, jax, keras, out_of_memory
 
 # Share of all steps in which the learning rate rises from zero, before the cosine.
 WARM_UP = 0.05
@@ -65,12 +75,19 @@ class Trainee(keras.Model):
     """
 
     def __init__(
-        self, network: keras.Model, recipe: models.Recipe | None = None, *, name: str = ""
+        self,
+        network: keras.Model,
+        recipe: models.Recipe | None = None,
+        *,
+        name: str = "",
+        parts: int = 1,
     ):
         """`name`: the registry's, by which network and head are told apart where need be."""
         # Under mixed precision Keras would round the draws to half precision on their way in.
         super().__init__(name="trainee", autocast=False)
         self.network, self._recipe = network, recipe or models.Recipe()
+        # Films are blended within what one device, or one part of the films, puts in a batch.
+        self._blend = (parts if jax else 1) if self._recipe.mixup else 0
         self._frozen, self._average, self._auxiliary = False, None, None
         if self._recipe.slow or self._recipe.auxiliary:
             self.backbone, self._head = models.divided(network, name)
@@ -100,7 +117,7 @@ class Trainee(keras.Model):
                 pictures,
                 inputs["draws"],
                 mirror=self._recipe.mirror,
-                blend=bool(self._recipe.mixup),
+                blend=self._blend,
             )
         if not training:
             return self.network(pictures, training=False)
@@ -154,9 +171,14 @@ def run(
     _refuse_bad_targets(train, validation)
     folder = config.runs / config.run_name(model)
     settings = _settings(model, train, validation, config, split_checksum, recipe)
-    if (found := _found(folder, settings)) and found["finished"]:
+    hosts.agree(settings)
+    found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
+    if found and found["finished"]:
         return found
-    wanted = pd.concat([train["film"], validation["film"]])
+    settings["parts"] = _parts(len(train), found)
+    # What this process reads.
+    train_films = train["film"][_order(settings).is_mine()]
+    wanted = pd.concat([train_films, hosts.own(validation)["film"]])
     store = film_cache.prepare(
         {film: paths[film] for film in wanted}, config.data / "cache", size=config.image_size
     )
@@ -165,20 +187,53 @@ def run(
         "config": {name: str(value) for name, value in vars(config).items()},
         "versions": artifacts.versions(),
         "commit": artifacts.commit(),
-        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "devices": devices.names(),
     }
     with explained(config):
         measured = _fit(folder, store, train, validation, record, config.weights)
-    network = inference.load_network(folder)
+    with hosts.told_file(folder / "model.keras") as path:
+        network = inference.load_network(path.parent)
     scores = inference.score_films(network, store, validation)
-    scores = inference.marked(scores, record["phantoms"])
-    artifacts.write_csv(folder / "validation_scores.csv", scores)
-    record |= measured | _companions(folder, network, store, train, validation)
-    (folder / "checkpoint.npz").unlink(missing_ok=True)
-    record["model_checksum"] = artifacts.sha256(folder / "model.keras")
-    record["finished"] = artifacts.now()
-    artifacts.write_json(folder / "config.json", record)
-    return record
+    if hosts.leads():
+        scores = inference.marked(scores, record["phantoms"])
+        artifacts.write_csv(folder / "validation_scores.csv", scores)
+        record |= measured
+        record |= _companions(
+            folder, network, store, train[train["film"].isin(train_films)], hosts.own(validation)
+        )
+        (folder / "checkpoint.npz").unlink(missing_ok=True)
+        record["model_checksum"] = artifacts.sha256(folder / "model.keras")
+        record["finished"] = artifacts.now()
+        artifacts.write_json(folder / "config.json", record)
+    # The others wait until all is written.
+    return hosts.told_record(record) or record
+
+
+def _parts(films: int, found: Mapping | None) -> int:
+    """How many parts the films are in: those that a training began with, or one a process."""
+    parts = found["parts"] if found else hosts.count()
+    if parts % hosts.count():
+        raise InputError(
+            f"this training began with its films in {parts} parts, which {hosts.count()} processes "
+            f"cannot share; start as many processes as divide {parts}."
+        )
+    if films < parts:
+        raise InputError(
+            f"{films:,} training films are too few for {hosts.count()} processes; start fewer."
+        )
+    return parts
+
+
+def _order(settings: Mapping) -> pipeline.Order:
+    """The order of the training films, of which this process takes its parts."""
+    parts, share = settings["parts"], settings["parts"] // hosts.count()
+    return pipeline.Order(
+        settings["train_films"],
+        settings["seed"],
+        mixup=settings["recipe"]["mixup"],
+        parts=parts,
+        mine=tuple(range(hosts.number() * share, (hosts.number() + 1) * share)),
+    )
 
 
 def _companions(
@@ -188,7 +243,10 @@ def _companions(
     train: pd.DataFrame,
     validation: pd.DataFrame,
 ) -> dict:
-    """Keep what answers about single films rest on, beside the model; see `predict`."""
+    """Keep what answers about single films rest on, beside the model; see `predict`.
+
+    Where several processes train, it rests on the first one's films.
+    """
     if validation.empty:
         return {}
     shown = store.take(store.rows(validation["film"]))[..., 0]
@@ -235,6 +293,7 @@ def _settings(
         "validation_checksum": _labelled(validation),
         "phantoms": config.phantoms,
         "recipe": dataclasses.asdict(recipe),
+        "backend": BACKEND,
     } | _checksum_of_more(train, recipe)
 
 
@@ -296,6 +355,11 @@ def _found(folder: Path, settings: dict) -> dict | None:
     # Runs from before an ingredient existed did without it.
     found["recipe"] = dataclasses.asdict(models.Recipe(**found.get("recipe", {})))
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
+    # Runs from before there was a choice.
+    found = {"backend": "tensorflow", "parts": 1, **found}
+    if found["finished"]:
+        # Begun with one backend, a training goes on with it; what came out serves both.
+        settings = settings | {"backend": found["backend"]}
     artifacts.refuse_other_settings(folder, found, settings, remedy)
     if found["finished"]:
         inference.verified_model(folder)
@@ -315,18 +379,23 @@ def _fit(
     batch_size, epochs = settings["batch_size"], settings["epochs"]
     recipe, steps = models.Recipe(**settings["recipe"]), math.ceil(len(train) / batch_size) * epochs
     trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps)
-    # Not before the network could be built: weights that do not fit leave nothing behind.
-    artifacts.write_json(folder / "config.json", settings)
-    order = pipeline.Order(len(train), settings["seed"], mixup=recipe.mixup)
+    order = _order(settings)
+    rows = np.full(len(train), -1)
+    rows[order.is_mine()] = store.rows(train["film"][order.is_mine()])
+    callbacks: list[keras.callbacks.Callback] = []
+    if hosts.leads():
+        # Not before the network could be built: weights that do not fit leave nothing behind.
+        artifacts.write_json(folder / "config.json", settings)
+        board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
+        callbacks.append(board)
     dataset = pipeline.batches(
         store,
-        store.rows(train["film"]),
+        rows,
         learning.targets(train, recipe),
         batch_size=batch_size,
         order=order,
         replicas=devices.replicas(),
     )
-    board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
     with progress.Bars() as bars:
         progress_of = _Progress(bars, folder, settings, len(train), order)
         frozen = recipe.frozen_epochs(epochs)
@@ -344,7 +413,7 @@ def _fit(
                     epochs=end,
                     verbose=0,
                     shuffle=False,  # the order of films shuffles
-                    callbacks=[progress_of, keeper, board],
+                    callbacks=[progress_of, keeper, *callbacks],
                 )
         note = f"best val AUROC {keeper.best:.3f}"
         if keeper.exhausted() and len(keeper.history) < epochs:
@@ -367,19 +436,20 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
     """The network on all devices, with its optimizer, whose rate is laid out for `steps`.
 
     Args:
-        settings: "model", "image_size", "learning_rate", and "epochs" if some are frozen.
+        settings: "model", "image_size", "learning_rate"; "epochs" if some are frozen; "parts"
+            of the films, if several.
         recipe: how to train.
         weights: "imagenet", "none" or a file, see `models.build`.
         steps: of the whole training.
     """
-    with devices.strategy().scope():
+    with devices.scope():
         network = models.build(
             settings["model"],
             image_size=settings["image_size"],
             weights=weights,
             enlarge=recipe.enlarge,
         )
-        trainee = Trainee(network, recipe, name=settings["model"])
+        trainee = Trainee(network, recipe, name=settings["model"], parts=settings.get("parts", 1))
         schedule = _schedule(settings["learning_rate"], steps)
         if recipe.slow:
             epochs = settings.get("epochs", 1)
@@ -462,12 +532,10 @@ class _Progress(keras.callbacks.Callback):
 @contextlib.contextmanager
 def explained(config: Config):
     """Say what to do when the device's memory does not suffice."""
-    try:
+    with out_of_memory(
+        f"batches of {config.batch_size} films of {config.image_size} px do not fit the "
+        f"device's memory; set CXR_BATCH_SIZE={max(1, config.batch_size // 2)} and run again: "
+        "training goes on from its last epoch only if the batch size is the same, so remove "
+        "the run's folder first."
+    ):
         yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise InputError(
-            f"batches of {config.batch_size} films of {config.image_size} px do not fit the "
-            f"device's memory; set CXR_BATCH_SIZE={max(1, config.batch_size // 2)} and run again: "
-            "training goes on from its last epoch only if the batch size is the same, so remove "
-            "the run's folder first."
-        ) from error

@@ -1,0 +1,134 @@
+"""Which process of a training on several machines this is, and a watch over it.
+
+Imports nothing heavy.
+"""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+
+from cxr.errors import InputError
+
+# What every process says when another one has gone.
+LOST = (
+    "another process of this training has ended or cannot be reached any more; its own output "
+    "says why. Finished epochs are kept: start all processes again, and training goes on."
+)
+
+# Slurm names no port: one that differs from job to job, above the usual services.
+_PORTS, _FIRST_PORT = 10_000, 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """One process among those that train together."""
+
+    # Address and port of process 0, such as "node1:7654".
+    coordinator: str
+    processes: int
+    # From 0.
+    process: int
+
+    def arguments(self) -> list[str]:
+        """Of `python -m cxr train`, for the process that trains."""
+        places = f"--processes={self.processes}", f"--process={self.process}"
+        return [f"--coordinator={self.coordinator}", *places, "--member"]
+
+
+def place(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    environment: Mapping[str, str],
+) -> Place | None:
+    """The place of this process, as given, or else as Slurm or Kubernetes tell it.
+
+    Args:
+        coordinator, processes, process: as given; None where not.
+        environment: of Slurm, SLURM_PROCID, SLURM_NTASKS, SLURM_JOB_ID and the list of nodes
+            (the first one's process leads); of an indexed job of Kubernetes,
+            JOB_COMPLETION_INDEX, which tells the process only.
+
+    Returns:
+        None where nothing asks for several processes.
+
+    Raises:
+        InputError: if something is missing or cannot be.
+    """
+    if coordinator is None and processes is None and process is None:
+        # Also `sbatch` without `srun`, and one task alone, are one process.
+        if int(environment.get("SLURM_NTASKS", 1)) < 2 or "SLURM_PROCID" not in environment:
+            return None
+        if "SLURM_STEP_ID" not in environment:
+            return None
+    slurm = "SLURM_PROCID" in environment
+    if process is None:
+        index = environment.get("SLURM_PROCID", environment.get("JOB_COMPLETION_INDEX"))
+        process = None if index is None else int(index)
+    if processes is None and slurm:
+        processes = int(environment.get("SLURM_NTASKS", 1))
+    if coordinator is None and slurm:
+        coordinator = _slurm_coordinator(environment)
+    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [option for option, value in given.items() if value is None]
+    if missing or coordinator is None or processes is None or process is None:
+        raise InputError(
+            f"training in several processes needs {' and '.join(missing)}, too: "
+            "--coordinator HOST:PORT --processes N --process K, or Slurm's variables."
+        )
+    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise InputError(f"--coordinator {coordinator} is not HOST:PORT, such as node1:7654.")
+    if not 0 <= process < processes:
+        raise InputError(f"--process {process} is not among 0 to {processes - 1} (--processes).")
+    return Place(coordinator, processes, process)
+
+
+def _slurm_coordinator(environment: Mapping[str, str]) -> str | None:
+    """The first node of a list such as "gpu[007-009,12],big1", and the job's port."""
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
+    found = re.match(r"([^,\[]+)(?:\[(\w+))?", nodes)
+    if not found:
+        return None
+    port = _FIRST_PORT + int(environment.get("SLURM_JOB_ID", 0)) % _PORTS
+    return f"{found[1]}{found[2] or ''}:{port}"
+
+
+def watched(command: Sequence[str]) -> int:
+    """Run a command that trains in a process of its own, and say what ended it.
+
+    JAX ends a process at once when others have gone, without a word that a user would
+    understand; so another one has to watch.
+
+    Returns:
+        The exit code: 0, or 1 after an error.
+    """
+    environment = {"KERAS_BACKEND": "jax", **os.environ}
+    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    # A scheduler's word to end is for the child.
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        # The child heard it, too.
+        child.wait()
+        raise
+    if code < 0:
+        lost = LOST if code == -signal.SIGABRT else f"the training was ended by signal {-code}."
+        print(f"cxr: {lost}", file=sys.stderr)
+    return min(abs(code), 1)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that watches over it is gone: its pipe closes then."""
+
+    def wait() -> None:
+        # Not through `sys.stdin`, which Python could not close at its end.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
