@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -89,18 +90,20 @@ MACHINES = (
 def operations(model: keras.Model) -> int:
     """Floating-point operations of one forward pass of one film.
 
-    Convolution and dense layers only, a multiplication and an addition counted as two; what
-    else there is (normalisation, activation, pooling) is bound by memory, not arithmetic.
+    Convolution and dense layers only, the latter at every place of a map; a multiplication
+    and an addition counted as two. What else there is (normalisation, activation, pooling) is
+    bound by memory, not arithmetic.
     """
     total = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             # Each value of the output looks at one channel.
             total += 2 * math.prod(layer.kernel.shape[:2]) * math.prod(layer.output.shape[1:])
+        # Grouped kernels have as many input channels as a group.
         elif isinstance(layer, keras.layers.Conv2D):
             total += 2 * math.prod(layer.kernel.shape[:3]) * math.prod(layer.output.shape[1:])
         elif isinstance(layer, keras.layers.Dense):
-            total += 2 * math.prod(layer.kernel.shape)
+            total += 2 * layer.kernel.shape[0] * math.prod(layer.output.shape[1:])
     return total
 
 
@@ -178,14 +181,17 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def tables() -> str:
-    """The tables of the page: settings, times, and making the cache."""
+# What the profiles train; the registry has more.
+USED = {name for profile in PROFILES.values() for name in profile["models"]}
+
+
+def tables(names: Collection[str] = tuple(models.MODELS)) -> str:
+    """The tables of the page: settings, times of the models named, and making the cache."""
     full = load_config({"CXR_PROFILE": "full"})
-    used = {name for profile in PROFILES.values() for name in profile["models"]}
     costs = {
         (name, size): Cost.of(models.build(name, image_size=size))
         for name in models.MODELS
-        if name in used
+        if name in names
         for size in SIZES
     }
     kept = BYTES_PER_VALUE * costs["densenet121", 224].values / 1e9

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from cxr import artifacts
 from cxr.evaluation import calibration
@@ -9,6 +10,12 @@ from cxr.findings import FINDINGS
 from cxr.modelling import explain, models
 
 SIDE = 64
+
+# The registry's models; what takes long to build is left to `make soak`.
+LARGE = ("efficientnet_v2_s", "convnext_tiny")
+EVERY_MODEL = [
+    pytest.param(name, marks=pytest.mark.soak) if name in LARGE else name for name in models.MODELS
+]
 
 
 def film(seed: int, side: int = SIDE) -> np.ndarray:

@@ -1,7 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from keras.src.applications import densenet, mobilenet
+import toy_runs
+from keras.src.applications import convnext, densenet, efficientnet_v2, mobilenet
 
 from cxr import config
 from cxr.errors import InputError
@@ -15,12 +16,19 @@ from cxr.modelling import models
     # 218,544 without its top, 256 x 512 + 512 in the head and 512 x 14 + 14 for the findings;
     # DenseNet-121 7,037,504 without its top and 1,024 x 14 + 14. The residual network has a
     # stem of 25 x 16, then a stage from c to f channels has 10 c f + 9 f f + 4 c + 4 f.
+    # EfficientNetV2-B0 and -S have 1,280 features, ConvNeXt-T 768; with ImageNet's 1,000 classes
+    # they have 7.2, 21.6 and 28.6 million parameters, as Keras and Liu et al. say.
     [
         ("baseline", 369_470),
         ("residual", 400 + 14_528 + 57_728 + 230_144 + 919_040 + 4 * 256 + 256 * 14 + 14),
         ("mobilenet", 3_760_846),
         ("mobilenet_small", 218_544 + 131_584 + 7_182),
         ("densenet121", 7_037_504 + 14_350),
+        ("efficientnet_v2_b0", 7_200_312 - 1_281_000 + 1_281 * 14),
+        pytest.param(
+            "efficientnet_v2_s", 21_612_360 - 1_281_000 + 1_281 * 14, marks=pytest.mark.soak
+        ),
+        pytest.param("convnext_tiny", 28_589_128 - 769_000 + 769 * 14, marks=pytest.mark.soak),
     ],
 )
 def test_parameter_counts(name, parameters):
@@ -34,7 +42,7 @@ def test_the_baseline_has_the_original_maps():
     assert model.get_layer("flatten").output.shape[1] == 512
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", toy_runs.EVERY_MODEL)
 def test_raw_films_give_fourteen_independent_probabilities(name):
     model = models.build(name, image_size=64)
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), np.uint8)
@@ -65,6 +73,34 @@ def test_grey_films_meet_the_backbone_as_its_weights_expect(name, reference):
     np.testing.assert_allclose(seen, expected, atol=1e-4)
 
 
+APPLICATIONS = [
+    pytest.param(name, application, marks=[pytest.mark.soak] if name in toy_runs.LARGE else [])
+    for name, application in (
+        ("efficientnet_v2_b0", keras.applications.EfficientNetV2B0),
+        ("efficientnet_v2_s", keras.applications.EfficientNetV2S),
+        ("convnext_tiny", keras.applications.ConvNeXtTiny),
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "application"), APPLICATIONS)
+def test_features_are_those_of_the_network_that_keras_ships(name, application, tmp_path):
+    # With its own preprocessing, and weights that come from a file: of an odd size, too.
+    keras.utils.set_random_seed(1)
+    theirs = application(include_top=False, weights=None, input_shape=(65, 65, 3), pooling="avg")
+    theirs.save_weights(tmp_path / "w.weights.h5")
+    ours = models.build(name, image_size=65, weights=str(tmp_path / "w.weights.h5"), enlarge=0)
+    assert not [layer for layer in ours.layers if isinstance(layer, keras.Model)]
+    ours.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    film = np.random.default_rng(0).integers(0, 256, (1, 65, 65, 1)).astype(np.float32)
+    expected = theirs(np.repeat(film, 3, axis=-1)).numpy()
+    assert expected.std() > 1e-3
+    for network in (ours, loaded):
+        found = models.divided(network, name)[0](film).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_the_baseline_standardises_each_film():
     model = models.build("baseline", image_size=64)
     film = np.random.default_rng(0).integers(50, 90, (2, 64, 64, 1), np.uint8)
@@ -73,7 +109,7 @@ def test_the_baseline_standardises_each_film():
     assert seen.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", toy_runs.EVERY_MODEL)
 def test_batch_normalisation_follows_fast_and_sees_the_films_of_all_devices(name, tmp_path):
     network = models.build(name, image_size=64)
     network.save(tmp_path / "model.keras")
@@ -81,7 +117,8 @@ def test_batch_normalisation_follows_fast_and_sees_the_films_of_all_devices(name
         normalised = [
             layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        assert normalised
+        # ConvNeXt normalises each film by itself.
+        assert bool(normalised) == (name != "convnext_tiny")
         assert all(layer.synchronized and layer.momentum == 0.9 for layer in normalised)
 
 
@@ -141,7 +178,9 @@ def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
     ("name", "size"),
     [("densenet121", 128)]
     + [("mobilenet", size) for size in (64, 128, 200, 224)]
-    + [("mobilenet_small", size) for size in (100, 192, 300)],
+    + [("mobilenet_small", size) for size in (100, 192, 300)]
+    + [("efficientnet_v2_b0", 64)]
+    + [pytest.param(name, 64, marks=pytest.mark.soak) for name in toy_runs.LARGE],
 )
 def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, name, size):
     asked = []
@@ -150,7 +189,7 @@ def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, n
         asked.append(file)
         raise OSError("no route")
 
-    for application in (mobilenet, densenet):
+    for application in (mobilenet, densenet, efficientnet_v2, convnext):
         monkeypatch.setattr(application.file_utils, "get_file", absent)
     with pytest.raises(InputError) as caught:
         models.build(name, image_size=size, weights="imagenet")

@@ -29,6 +29,11 @@ def test_operations_are_counted_layer_by_layer(cost):
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(10)(x)  # 2 x 256 x 10
     assert cost.operations(keras.Model(film, x)) == 4608 + 4608 + 5120
+    # As ConvNeXt has them: a dense layer at 64 places, and convolutions of one channel each.
+    film = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(4, 7, padding="same", groups=4)(film)  # 2 x 49 x 4 at 64 places
+    x = keras.layers.Dense(16)(x)  # 2 x 4 x 16 at 64 places
+    assert cost.operations(keras.Model(film, x)) == 25088 + 8192
 
 
 def test_operations_are_those_of_the_papers(cost):
@@ -59,8 +64,22 @@ def test_a_time_is_the_slowest_of_what_goes_on_side_by_side(cost):
 
 @pytest.mark.slow
 def test_the_page_holds_the_tables_that_the_script_computes(cost):
+    for line in cost.tables(cost.USED).splitlines():
+        assert line in PAGE, line
+
+
+@pytest.mark.soak
+def test_the_page_holds_the_lines_of_all_models(cost):
     for line in cost.tables().splitlines():
         assert line in PAGE, line
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("name", "published"), [("convnext_tiny", 4.5e9), ("densenet121", 2.9e9)])
+def test_operations_of_larger_networks_are_those_of_the_papers(cost, name, published):
+    # Liu et al. 2022, table 1: 4.5 billion multiply-adds at 224 px; DenseNet-121: 2.9.
+    counted = cost.operations(models.build(name, image_size=224)) / 2
+    assert counted == pytest.approx(published, rel=0.03)
 
 
 def test_the_page_names_the_assumptions_of_the_script(cost):

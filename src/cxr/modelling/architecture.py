@@ -23,9 +23,13 @@ def stages(network: keras.Model) -> pd.DataFrame:
         channels: at the stage's end; parameters: all of the stage's.
     """
     rows: dict[str, dict] = {}
-    for layer in network.layers:
-        shape = layer.output.shape
-        stage = f"maps of {shape[1]} x {shape[2]}" if len(shape) == 4 else "the whole film"
+    shapes = [layer.output.shape for layer in network.layers]
+    last = max(place for place, shape in enumerate(shapes) if len(shape) == 4 and shape[1] > 1)
+    stage = ""
+    for place, (layer, shape) in enumerate(zip(network.layers, shapes, strict=True)):
+        # What weighs the channels of a map (squeeze and excitation) belongs to its stage.
+        if place > last or (len(shape) == 4 and shape[1] > 1):
+            stage = f"maps of {shape[1]} x {shape[2]}" if len(shape) == 4 else "the whole film"
         row = rows.setdefault(stage, {"stage": stage, "layers": 0, "channels": 0, "parameters": 0})
         row["layers"] += isinstance(layer, (*explain.CONVOLUTIONS, keras.layers.Dense))
         row["channels"] = shape[-1]

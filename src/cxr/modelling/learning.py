@@ -13,6 +13,10 @@ from cxr.modelling.tensors import keras
 
 ops = keras.ops
 
+# Names of what weight decay leaves alone: biases, normalisation, and the scales of layers in
+# ConvNeXt, to which Keras gives no name.
+UNDECAYED = ("bias", "gamma", "beta", "variable")
+
 # Targets beside the findings, where a recipe asks for them.
 AUXILIARY = ("view", "sex", "age")
 
@@ -85,7 +89,9 @@ class PacedAdamW(keras.optimizers.Adam):
         super().build(variables)
         self._slow = {self._get_variable_index(variable) for variable in slow}
         self._decayed = {
-            number for number, variable in enumerate(variables) if not undecayed(variable)
+            number
+            for number, variable in enumerate(variables)
+            if not any(word in variable.name for word in UNDECAYED)
         }
 
     def apply(self, grads, trainable_variables=None):
@@ -113,11 +119,6 @@ class PacedAdamW(keras.optimizers.Adam):
     def _start(self, step):
         """Adam's factor of the rate at a step, counted from 1."""
         return ops.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-
-
-def undecayed(variable: keras.Variable) -> bool:
-    """Whether weight decay leaves a variable out: biases and normalisation."""
-    return variable.name in ("bias", "gamma", "beta")
 
 
 class FindingsAndMore(keras.losses.Loss):

@@ -318,25 +318,68 @@ def _mobilenet(alpha: float, name: str) -> Callable[[int, str | None, int], kera
     return build
 
 
-def _densenet121(image_size: int, weights: str | None, side: int) -> keras.Model:
-    """DenseNet-121 with one dense layer on top, as CheXNet (Rajpurkar et al. 2017)."""
-    film, seen = _films(image_size, side)
-    x = layers.Rescaling(
+def _standardised() -> keras.Layer:
+    """Grey values as weights expect them that were trained with ImageNet's mean and spread."""
+    return layers.Rescaling(
         [1 / (255 * sd) for sd in _IMAGENET_SD],
         offset=[-mean / sd for mean, sd in zip(_IMAGENET_MEAN, _IMAGENET_SD, strict=True)],
         dtype="float32",
         name="rescale",
-    )(_three_channels(seen))
-    backbone = keras.applications.DenseNet121(
-        include_top=False,
-        weights=weights,
-        input_tensor=x,
-        input_shape=(side, side, 3),
-        pooling="avg",
     )
-    return _own_normalisation(
-        keras.Model(film, _probabilities(backbone.output), name="densenet121")
-    )
+
+
+def _minus_one_to_one() -> keras.Layer:
+    """Grey values as EfficientNetV2-S expects them: -1 to 0.992, as its authors scaled them."""
+    return layers.Rescaling(1 / 128, offset=-1, dtype="float32", name="rescale")
+
+
+def _one_layer_on(
+    application: str, name: str, rescaling: Callable[[], keras.Layer] = _standardised, **options
+) -> Callable[[int, str | None, int], keras.Model]:
+    """A network of `keras.applications` with one dense layer on top, as CheXNet is laid out.
+
+    Rajpurkar et al. 2017. `options` are arguments of the application.
+    """
+
+    def build(image_size: int, weights: str | None, side: int) -> keras.Model:
+        film, seen = _films(image_size, side)
+        backbone = getattr(keras.applications, application)(
+            include_top=False,
+            weights=weights,
+            input_tensor=rescaling()(_three_channels(seen)),
+            input_shape=(side, side, 3),
+            pooling="avg",
+            **options,
+        )
+        network = keras.Model(film, _probabilities(backbone.output), name=name)
+        return _own_normalisation(_flat(network))
+
+    return build
+
+
+def _flat(network: keras.Model) -> keras.Model:
+    """The same network without networks in it: ConvNeXt has its stem as one of its layers."""
+    inner = [layer for layer in network.layers if isinstance(layer, keras.Sequential)]
+    if not inner:
+        return network
+
+    def call(layer, x, *arguments, **options):
+        if not isinstance(layer, keras.Sequential):
+            return layer(x, *arguments, **options)
+        for one in layer.layers:
+            x = one.__class__.from_config(one.get_config())(x)
+        return x
+
+    flat = keras.models.clone_model(network, call_function=call)
+    trained = {
+        layer.name: layer
+        for holder in (network, *inner)
+        for layer in holder.layers
+        if layer.weights and layer not in inner
+    }
+    for name, layer in trained.items():
+        flat.get_layer(name).set_weights(layer.get_weights())
+    return flat
 
 
 MODELS: dict[str, Entry] = {
@@ -359,8 +402,32 @@ MODELS: dict[str, Entry] = {
         head="drop1",
     ),
     "densenet121": Entry(
-        _densenet121,
+        _one_layer_on("DenseNet121", "densenet121"),
         3e-4,
         imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    # For fine-tuning Tan and Le (ICML 2021, section 4.3) take 1e-3 for batches of 512, which
+    # are 2.5e-4 for batches of 32 by the square root. Not tried on films.
+    "efficientnet_v2_b0": Entry(
+        _one_layer_on("EfficientNetV2B0", "efficientnet_v2_b0", include_preprocessing=False),
+        2.5e-4,
+        imagenet_file="efficientnetv2-b0_notop.h5",
+        enlarged_to=_IMAGENET_SIDE,
+    ),
+    "efficientnet_v2_s": Entry(
+        _one_layer_on(
+            "EfficientNetV2S", "efficientnet_v2_s", _minus_one_to_one, include_preprocessing=False
+        ),
+        2.5e-4,
+        imagenet_file="efficientnetv2-s_notop.h5",
+        enlarged_to=_IMAGENET_SIDE,
+    ),
+    # Liu et al. (CVPR 2022, appendix A) fine-tune with 5e-5, for batches of 512 and without a
+    # new head; taken as it is. Not tried on films.
+    "convnext_tiny": Entry(
+        _one_layer_on("ConvNeXtTiny", "convnext_tiny", include_preprocessing=False),
+        5e-5,
+        imagenet_file="convnext_tiny_notop.h5",
+        enlarged_to=_IMAGENET_SIDE,
     ),
 }

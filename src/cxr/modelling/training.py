@@ -463,7 +463,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
             optimizer.build(trainee.trainable_variables, trainee.backbone.trainable_variables)
         else:
             optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            optimizer.exclude_from_weight_decay(var_names=list(learning.UNDECAYED))
         trainee.compile(
             optimizer=optimizer,
             # The mean over the films of all devices: their weights average 1, see `batches`.

@@ -139,6 +139,9 @@ _KINDS = {
     "mobilenet": "MobileNet",
     "mobilenet_small": "MobileNet, a quarter as wide",
     "densenet121": "DenseNet121",
+    "efficientnet_v2_b0": "EfficientNetV2-B0",
+    "efficientnet_v2_s": "EfficientNetV2-S",
+    "convnext_tiny": "ConvNeXt-T",
     "ensemble": "mean of several models",
 }
 
