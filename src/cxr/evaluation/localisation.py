@@ -1,5 +1,6 @@
 """Where heatmaps point, judged by the boxes that radiologists drew."""
 
+import collections
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ MEASURES = (
 
 # Side to which heatmaps are enlarged before regions are cut out of them, in pixels.
 _SIDE = 256
+
+# Cells along a film's side, 8 pixels each, in which covering boxes are counted.
+_CELLS = 128
 
 
 class Prediction(NamedTuple):
@@ -121,6 +125,41 @@ def centre(all_cases: list[Case]) -> list[Prediction]:
         else Prediction(middle, np.concatenate([middle - box[2:] / 2, box[2:]])[None])
         for box in _mean_boxes(all_cases)
     ]
+
+
+def most_covered(all_cases: list[Case], drawn_for: list[Case] | None = None) -> list[Prediction]:
+    """Baseline: the point that boxes of the same finding cover most often.
+
+    The best answer that knows nothing of the film. A mean of boxes in both lungs lies
+    between these, where there are none.
+
+    Args:
+        all_cases: what is asked.
+        drawn_for: whose boxes are counted, each patient's own left out; by default those of
+            `all_cases`. A finding that has none gets no answer.
+    """
+    times = collections.defaultdict(lambda: np.zeros((_CELLS, _CELLS), np.int16))
+    for case in all_cases if drawn_for is None else drawn_for:
+        times[case.finding] += (covered := _covered(case.boxes))
+        times[case.finding, case.patient_id] += covered
+    answers = []
+    for case in all_cases:
+        by_others = times[case.finding] - times[case.finding, case.patient_id]
+        row, column = np.unravel_index(np.argmax(by_others), by_others.shape)
+        point = (np.array([column, row]) + 0.5) * BOX_SPACE / _CELLS
+        answers.append(
+            Prediction(point if by_others.any() else np.full(2, np.nan), np.empty((0, 4)))
+        )
+    return answers
+
+
+def _covered(boxes: np.ndarray) -> np.ndarray:
+    """Whether the middle of each cell of a film lies in a box, 0/1 (`_CELLS`, `_CELLS`)."""
+    middle = (np.arange(_CELLS) + 0.5) * BOX_SPACE / _CELLS
+    left, top, width, height = boxes.T[:, :, None]
+    columns = (left <= middle) & (middle <= left + width)
+    rows = (top <= middle) & (middle <= top + height)
+    return (rows[:, :, None] & columns[:, None, :]).any(axis=0).astype(np.uint8)
 
 
 def judge(all_cases: list[Case], predictions: list[Prediction]) -> pd.DataFrame:
