@@ -69,12 +69,9 @@ def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd
     )
 
 
-def main() -> int:
-    shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
-    if not (shared / "nih").is_dir():
-        print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
-        return 0
-    environment = {
+def environment(shared: Path) -> dict[str, str]:
+    """What the notebooks are told, to work on the real films of a folder."""
+    return {
         "CXR_PROFILE": "first_archive",
         "CXR_ROOT": os.environ.get("CXR_ROOT", str(PROJECT / "runs" / "real")),
         "CXR_IMAGES": str(shared / "nih" / "images128"),
@@ -84,10 +81,18 @@ def main() -> int:
         "CXR_MODELS": "baseline,residual,mobilenet_small",
         "CXR_IMAGE_SIZE": "128",
     }
-    config = load_config(environment)
+
+
+def main() -> int:
+    shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
+    if not (shared / "nih").is_dir():
+        print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
+        return 0
+    settings = environment(shared)
+    config = load_config(settings)
     # Now: the tables that are written below would count as changes.
     commit = artifacts.commit()
-    notebooks.execute(config, list(notebooks.STAGES), environment)
+    notebooks.execute(config, list(notebooks.STAGES), settings)
     wanted = split_files.split_settings(
         config.data / "records.csv",
         config.split,

@@ -138,7 +138,7 @@ def most_covered(all_cases: list[Case], drawn_for: list[Case] | None = None) -> 
         drawn_for: whose boxes are counted, each patient's own left out; by default those of
             `all_cases`. A finding that has none gets no answer.
     """
-    times = collections.defaultdict(lambda: np.zeros((_CELLS, _CELLS), np.int16))
+    times: dict = collections.defaultdict(lambda: np.zeros((_CELLS, _CELLS), np.int16))
     for case in all_cases if drawn_for is None else drawn_for:
         times[case.finding] += (covered := _covered(case.boxes))
         times[case.finding, case.patient_id] += covered

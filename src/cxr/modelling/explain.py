@@ -341,6 +341,7 @@ def opacities(
         name: explainer.locate(asked, paths),
         f"{name}, Grad-CAM": explainer.locate(asked, paths, method="grad_cam"),
         f"{name}, shuffled weights": shuffled.locate(asked, paths),
+        "most covered point": localisation.most_covered(cases),
         "mean box": localisation.mean_box(cases),
         "centre": localisation.centre(cases),
     }
