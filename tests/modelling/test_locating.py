@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr.errors import InputError
 from cxr.evaluation import localisation
 from cxr.modelling import locating
 from cxr.modelling.tensors import keras
@@ -14,12 +13,10 @@ from cxr.records import rsna
 SIDE, CELL = 20, 1024 / 20
 
 
-def network_of(channels=1):
+def network_of():
     """A map of 10 x 10 cells of 2 x 2 pixels; its scores mean nothing here."""
     film = keras.Input((SIDE, SIDE, 1))
     cells = keras.layers.AveragePooling2D(2)(film)
-    if channels > 1:
-        cells = keras.layers.Concatenate()([cells] * channels)
     scores = keras.layers.Dense(14, activation="sigmoid")
     return keras.Model(film, scores(keras.layers.GlobalAveragePooling2D()(cells)))
 
@@ -110,22 +107,6 @@ def test_of_many_films_half_have_a_box(network, readings_of_films, monkeypatch):
     locating.fit(network, readings, films, paths, seed=1)
     assert len(seen[0]) == 20
     assert seen[0].any(axis=(1, 2)).sum() == 10
-
-
-def test_what_was_learned_is_kept_with_the_run(network, readings_of_films, tmp_path):
-    readings, films, paths = readings_of_films
-    assert locating.load(network, tmp_path) is None
-    made = locating.fit(network, readings, films, paths, seed=1)
-    made.save(tmp_path)
-    picture = np.random.default_rng(0).integers(0, 255, (3, SIDE, SIDE, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(
-        locating.load(network, tmp_path).maps(picture), made.maps(picture)
-    )
-    with pytest.raises(InputError, match="belongs to another model"):
-        locating.load(network_of(channels=2), tmp_path)
-    (tmp_path / locating.FILE).write_bytes(b"PK")
-    with pytest.raises(InputError, match="cannot be read"):
-        locating.load(network, tmp_path)
 
 
 def test_an_ensembles_cells_know_what_all_members_know(network):

@@ -28,6 +28,9 @@ MEASURES = (
     *(f"false boxes at IoBB {threshold}" for threshold in IOBB_THRESHOLDS),
 )
 
+# What heatmaps have to beat to have found anything: see `most_covered`.
+FIXED = "most covered point"
+
 # Side to which heatmaps are enlarged before regions are cut out of them, in pixels.
 _SIDE = 256
 
@@ -277,6 +280,40 @@ def advantage(
                 row = [np.nan] * 3
             rows.append((other, over, *row, len(cases)))
     return pd.DataFrame(rows, columns=columns)
+
+
+def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
+    """Whether a method's points find more than the point that never moves, for readers of maps.
+
+    Args:
+        judged: method -> frame of `judge`, all of the same cases; needs `FIXED`.
+        method: whose maps are shown.
+
+    Returns:
+        Two sentences; "" where there are no cases, or too few patients to say.
+    """
+    table = summarise({name: judged[name] for name in (method, FIXED)})
+    hits = table[(table["finding"] == "All") & (table["measure"] == MEASURES[0])]
+    if hits["value"].isna().any() or hits.empty:
+        return ""
+    told = advantage({name: judged[name] for name in (method, FIXED)}, method)
+    gain = told[told["over"] == "All"].iloc[0]
+    own, fixed = (
+        f"{100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
+        for row in hits.itertuples()
+    )
+    verdict = "are not shown to find more than"
+    if gain["low"] > 0:
+        verdict = "find more than"
+    elif gain["high"] < 0:
+        verdict = "find less than"
+    return (
+        f"On {len(judged[method]):,} films with boxes drawn by radiologists, the hottest point of "
+        f"the heatmap lies in a box in {own}, a point that never moves, where the boxes of other "
+        f"patients lie most often, in {fixed}. So these heatmaps {verdict} a point that knows "
+        f"nothing of the film (difference {100 * gain['difference']:+.0f} points, "
+        f"{100 * gain['low']:+.0f} to {100 * gain['high']:+.0f})."
+    )
 
 
 def overlaps(predicted: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

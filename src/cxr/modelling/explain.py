@@ -1,6 +1,6 @@
 """What models make of a film: heatmaps for a finding, activation maps, first filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +314,7 @@ def opacities(
     shuffled: Explainer,
     paths: Mapping[str, Path],
     name: str,
+    also: Mapping[str, Callable] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Where heatmaps point on films with RSNA's boxes, beside chance.
 
@@ -328,6 +329,7 @@ def opacities(
         explainer, shuffled: of the model, and of its twin with shuffled weights.
         paths: film name -> file.
         name: what the model is called.
+        also: method -> function of cases and `paths` to predictions, such as `Locator.locate`.
 
     Returns:
         Method -> frame of `localisation.judge`; empty where no film has a box.
@@ -341,7 +343,8 @@ def opacities(
         name: explainer.locate(asked, paths),
         f"{name}, Grad-CAM": explainer.locate(asked, paths, method="grad_cam"),
         f"{name}, shuffled weights": shuffled.locate(asked, paths),
-        "most covered point": localisation.most_covered(cases),
+        **{method: locate(cases, paths) for method, locate in (also or {}).items()},
+        localisation.FIXED: localisation.most_covered(cases),
         "mean box": localisation.mean_box(cases),
         "centre": localisation.centre(cases),
     }

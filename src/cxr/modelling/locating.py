@@ -15,15 +15,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from cxr import artifacts
-from cxr.errors import InputError
 from cxr.evaluation import localisation
 from cxr.modelling import explain, inference
 from cxr.modelling.tensors import keras
 from cxr.records import nih, rsna
-
-# What is learned, in a run's folder.
-FILE = "locator.npz"
 
 # The map has at least so many rows: cells of a tenth of the film, half a usual box.
 FEWEST_ROWS = 10
@@ -79,30 +74,6 @@ class Locator:
         size = self.network.input_shape[1]
         pictures = explain.read_films([case.film for case in cases], paths, size)
         return [localisation.from_heatmap(one) for one in self.maps(pictures)]
-
-    def save(self, folder: Path) -> None:
-        """Keep it with the run."""
-        with artifacts.atomic(Path(folder) / FILE) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, weight=self.weight, place=self.place)
-
-
-def load(network: keras.Model, folder: Path) -> Locator | None:
-    """Read what `Locator.save` kept; None for a run that has none.
-
-    Raises:
-        InputError: if the file is damaged or another network's.
-    """
-    path = Path(folder) / FILE
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            made = Locator(network, kept["weight"], kept["place"])
-    except Exception as error:  # NumPy and zipfile raise many kinds
-        raise InputError(f"{path} cannot be read ({error}); run 300-evaluation again.") from None
-    if (*made.place.shape, *made.weight.shape) != maps_of(network).output.shape[1:]:
-        raise InputError(f"{path} belongs to another model; run 300-evaluation again.")
-    return made
 
 
 def fit(
