@@ -21,6 +21,9 @@ FEWEST_ROWS = 14
 # The average film's feature map, in a run's folder; and how many films it is the mean of.
 AVERAGE, AVERAGED = "average_map.npy", 128
 
+# What notebook 300 found its heatmaps to be worth, in the same folder.
+WORTH = "heatmaps.json"
+
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
 
@@ -184,6 +187,29 @@ class Explainer:
                 tf.constant(columns[start : start + BATCH], dtype=tf.int32),
             )
             yield features.numpy(), gradient.numpy()
+
+
+def keep_worth(folder: Path, said: Sequence[str]) -> None:
+    """Keep with the run what `localisation.in_words` says of its heatmaps; empty without boxes."""
+    artifacts.write_json(Path(folder) / WORTH, [sentence for sentence in said if sentence])
+
+
+def worth(folder: Path) -> str:
+    """What a reader of a run's heatmaps must know of them.
+
+    Raises:
+        InputError: if the file that `keep_worth` wrote is damaged.
+    """
+    path = Path(folder) / WORTH
+    if not path.exists():
+        return "Nobody judged whether heatmaps of this run find anything: run 300-evaluation first."
+    said = artifacts.read_json(path)
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        raise InputError(f"{path} is not what notebook 300 wrote; run 300-evaluation again.")
+    return " ".join(said) or (
+        "There were no boxes, or too few, to judge heatmaps of this run by: nobody knows whether "
+        "they find anything."
+    )
 
 
 def member_average(place: int) -> str:
