@@ -19,7 +19,7 @@ from cxr import artifacts
 from cxr.config import PROJECT, load_config
 from cxr.evaluation import judge, localisation
 from cxr.fetch import download
-from cxr.modelling import explain, inference, run_scores
+from cxr.modelling import explain, inference, locating, run_scores
 from cxr.publish import notebooks
 from cxr.publish import results as kept
 from cxr.records import nih, rsna, split_files
@@ -51,8 +51,10 @@ def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) 
     return results
 
 
-def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Where the best run's heatmaps point on films with RSNA's boxes."""
+def located(
+    config, cohort: judge.Cohort, train: pd.DataFrame, scores: pd.DataFrame, name: str
+) -> pd.DataFrame:
+    """Where the best run's heatmaps, and what is learned from boxes, point on RSNA's films."""
     paths = download.available(config, size=config.image_size)
     network = inference.load_network(config.runs / name)
     size = network.input_shape[1]
@@ -62,9 +64,18 @@ def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd
         "shuffled": explain.Explainer(explain.randomised(network, seed=config.seed), average),
     }
     films = pd.concat([cohort.validation, cohort.test]).reset_index()
+    locator = locating.fit(network, cohort.readings, train, paths, seed=config.seed)
+    also = {f"{name}, learned from boxes": locator.locate} if locator else None
     return localisation.summarise(
         explain.opacities(
-            cohort.readings, films, scores, explainers[name], explainers["shuffled"], paths, name
+            cohort.readings,
+            films,
+            scores,
+            explainers[name],
+            explainers["shuffled"],
+            paths,
+            name,
+            also,
         )
     )
 
@@ -117,7 +128,7 @@ def main() -> int:
         old.unlink(missing_ok=True)
     results = judged(scores, cohort, RESULTS)
     best = judge.best(scores, cohort)
-    found = located(config, cohort, scores[best], best)
+    found = located(config, cohort, parts["train"], scores[best], best)
     judge.save(RESULTS, {"localisation_rsna": {best: found}})
     summary = []
     for name in names:
