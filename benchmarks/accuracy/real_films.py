@@ -19,7 +19,7 @@ from cxr import artifacts
 from cxr.config import PROJECT, load_config
 from cxr.evaluation import judge, localisation
 from cxr.fetch import download
-from cxr.modelling import explain, inference, run_scores
+from cxr.modelling import explain, inference, locating, run_scores
 from cxr.publish import notebooks
 from cxr.publish import results as kept
 from cxr.records import nih, rsna, split_files
@@ -51,8 +51,10 @@ def judged(scores: dict[str, pd.DataFrame], cohort: judge.Cohort, folder: Path) 
     return results
 
 
-def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Where the best run's heatmaps point on films with RSNA's boxes."""
+def located(
+    config, cohort: judge.Cohort, train: pd.DataFrame, scores: pd.DataFrame, name: str
+) -> pd.DataFrame:
+    """Where the best run's heatmaps, and what is learned from boxes, point on RSNA's films."""
     paths = download.available(config, size=config.image_size)
     network = inference.load_network(config.runs / name)
     size = network.input_shape[1]
@@ -62,19 +64,25 @@ def located(config, cohort: judge.Cohort, scores: pd.DataFrame, name: str) -> pd
         "shuffled": explain.Explainer(explain.randomised(network, seed=config.seed), average),
     }
     films = pd.concat([cohort.validation, cohort.test]).reset_index()
+    locator = locating.fit(network, cohort.readings, train, paths, seed=config.seed)
+    also = {f"{name}, learned from boxes": locator.locate} if locator else None
     return localisation.summarise(
         explain.opacities(
-            cohort.readings, films, scores, explainers[name], explainers["shuffled"], paths, name
+            cohort.readings,
+            films,
+            scores,
+            explainers[name],
+            explainers["shuffled"],
+            paths,
+            name,
+            also,
         )
     )
 
 
-def main() -> int:
-    shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
-    if not (shared / "nih").is_dir():
-        print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
-        return 0
-    environment = {
+def environment(shared: Path) -> dict[str, str]:
+    """What the notebooks are told, to work on the real films of a folder."""
+    return {
         "CXR_PROFILE": "first_archive",
         "CXR_ROOT": os.environ.get("CXR_ROOT", str(PROJECT / "runs" / "real")),
         "CXR_IMAGES": str(shared / "nih" / "images128"),
@@ -84,10 +92,18 @@ def main() -> int:
         "CXR_MODELS": "baseline,residual,mobilenet_small",
         "CXR_IMAGE_SIZE": "128",
     }
-    config = load_config(environment)
+
+
+def main() -> int:
+    shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
+    if not (shared / "nih").is_dir():
+        print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
+        return 0
+    settings = environment(shared)
+    config = load_config(settings)
     # Now: the tables that are written below would count as changes.
     commit = artifacts.commit()
-    notebooks.execute(config, list(notebooks.STAGES), environment)
+    notebooks.execute(config, list(notebooks.STAGES), settings)
     wanted = split_files.split_settings(
         config.data / "records.csv",
         config.split,
@@ -112,7 +128,7 @@ def main() -> int:
         old.unlink(missing_ok=True)
     results = judged(scores, cohort, RESULTS)
     best = judge.best(scores, cohort)
-    found = located(config, cohort, scores[best], best)
+    found = located(config, cohort, parts["train"], scores[best], best)
     judge.save(RESULTS, {"localisation_rsna": {best: found}})
     summary = []
     for name in names:

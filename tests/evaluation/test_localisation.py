@@ -121,6 +121,64 @@ def test_the_summary_has_an_interval_where_there_are_patients_enough():
     assert rows.loc["All", "cases"] == 21
 
 
+def test_the_most_covered_point_lies_where_boxes_of_other_patients_overlap():
+    # The second and third box share x and y from 300 to 400. For their own patients only
+    # the others count.
+    cases = [
+        case([[0, 0, 100, 100]], "a.png", 1),
+        case([[200, 200, 200, 200]], "b.png", 2),
+        case([[300, 300, 200, 200]], "c.png", 3),
+        case([[600, 600, 100, 100]], "d.png", 4, "Nodule"),
+    ]
+    first, second, third, alone = localisation.most_covered(cases)
+    assert ((first.point >= 300) & (first.point <= 400)).all()
+    assert first.boxes.shape == (0, 4)
+    # Two boxes that nothing tells apart: the upper left one.
+    assert ((second.point <= 100) & (third.point <= 100)).all()
+    assert np.isnan(alone.point).all()
+    # Counted on other films, as the boxes of training films are.
+    (told,) = localisation.most_covered(cases[:1], cases[1:3])
+    np.testing.assert_array_equal(told.point, first.point)
+
+
+def test_a_film_with_two_boxes_counts_once_where_they_overlap():
+    cases = [
+        case([[0, 0, 100, 100], [0, 0, 100, 100]], "a.png", 1),
+        case([[500, 500, 100, 100]], "b.png", 2),
+        case([[500, 500, 100, 100]], "c.png", 3),
+        case([[0, 0, 1, 1]], "d.png", 4),
+    ]
+    assert (localisation.most_covered(cases)[3].point >= 500).all()
+
+
+@pytest.mark.parametrize(
+    "ours, fixed, verdict",
+    [
+        ([1] * 10, [0] * 10, "find more than"),
+        ([0] * 10, [1] * 10, "find less than"),
+        ([1, 0] * 5, [0, 1] * 5, "are not shown to find more than"),
+    ],
+)
+def test_words_beside_a_heatmap_follow_its_hits(ours, fixed, verdict):
+    cases = [case([[0, 0, 10, 10]], f"{n}.png", n) for n in range(10)]
+
+    def of(found):
+        points = [np.array([5.0 if hit else 50.0] * 2) for hit in found]
+        return localisation.judge(cases, [Prediction(p, np.empty((0, 4))) for p in points])
+
+    said = localisation.in_words({"ours": of(ours), localisation.FIXED: of(fixed)}, "ours")
+    assert f"So these heatmaps {verdict} a point" in said
+    assert said.startswith("On 10 films") and f"lies in a box in {10 * sum(ours)} %" in said
+
+
+def test_nothing_is_said_of_heatmaps_without_enough_boxes():
+    nothing = localisation.judge([], [])
+    assert localisation.in_words({"ours": nothing, localisation.FIXED: nothing}, "ours") == ""
+    one = [case([[0, 0, 10, 10]])]
+    single = localisation.judge(one, localisation.most_covered(one))
+    assert localisation.in_words({"ours": single, localisation.FIXED: single}, "ours") == ""
+
+
 def test_without_boxes_there_is_an_empty_summary():
     assert localisation.summarise({"method": localisation.judge([], [])}).empty
 

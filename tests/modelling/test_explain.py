@@ -1,13 +1,15 @@
 """Heatmaps, maps and filters of every registered model, and of one known by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr.evaluation.localisation import Case
+from cxr.evaluation.localisation import Case, Prediction
 from cxr.findings import FINDINGS
 from cxr.modelling import explain, models
 from cxr.modelling.tensors import keras
+from cxr.records import rsna
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,40 @@ def test_films_are_located_in_their_own_space(bright_spot_model, films, backgrou
     assert first.point == pytest.approx([21 * 32, 9 * 32], abs=16)
     assert second.point == pytest.approx([11 * 32, 25 * 32], abs=16)
     assert explainer.look(list(paths), FINDINGS[0], paths).shape == (2, 16, 16)
+
+
+def test_opacities_are_asked_of_every_method_beside_points_that_know_no_film(
+    bright_spot_model, films, background, tmp_path
+):
+    names = ["00000001_000.png", "00000002_000.png"]
+    paths = {name: tmp_path / name for name in names}
+    for name, picture in zip(names, films, strict=True):
+        Image.fromarray(picture[..., 0]).save(paths[name])
+    # Around the bright square of the first film, and where the second one is dark.
+    boxes = pd.DataFrame(
+        {"film": names, "x": [600.0, 0], "y": [200.0, 900], "width": 100.0, "height": 100.0}
+    )
+    read = pd.DataFrame({"film": names, "reading": "Lung Opacity"})
+    records = pd.DataFrame({"film": names, "patient_id": [1, 2]})
+    scores = pd.DataFrame(0.0, index=names, columns=list(FINDINGS)).assign(Pneumonia=1.0)
+    explainer = explain.Explainer(bright_spot_model, background)
+
+    def right(cases, given):
+        return [Prediction(case.boxes[0, :2], np.empty((0, 4))) for case in cases]
+
+    judged = explain.opacities(
+        rsna.Readings(read, boxes), records, scores, explainer, explainer, paths, "net",
+        {"net, learned": right},
+    )  # fmt: skip
+    assert list(judged) == [
+        "net", "net, Grad-CAM", "net, shuffled weights", "net, learned",
+        "most covered point", "mean box", "centre",
+    ]  # fmt: skip
+    assert judged["net, learned"]["pointing game"].tolist() == [1, 1]
+    # The model's maps of Pneumonia are empty: it sees nothing but its first finding.
+    assert judged["net"]["pointing game"].tolist() == [0, 0]
+    nobody = rsna.nothing("No folder")
+    assert explain.opacities(nobody, records, scores, explainer, explainer, paths, "net") == {}
 
 
 def test_no_cases_are_no_error(bright_spot_model, background):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr import artifacts
 from cxr.errors import InputError
-from cxr.modelling import exported, predict
+from cxr.modelling import explain, exported, predict
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,7 @@ def run(tmp_path_factory):
     record = artifacts.read_json(folder / "config.json")
     record |= {"config": {"root": "/home/secret"}, "weights": "/home/secret/weights.h5"}
     artifacts.write_json(folder / "config.json", record)
+    explain.keep_worth(folder, ["Its heatmaps find nothing."])
     return folder
 
 
@@ -43,6 +44,7 @@ def test_an_exported_run_gives_the_same_answers_elsewhere(run, file, tmp_path):
     np.testing.assert_array_equal(one.findings["probability"], other.findings["probability"])
     assert one.findings["meaning"].tolist() == other.findings["meaning"].tolist()
     np.testing.assert_array_equal(one.heatmaps, other.heatmaps)
+    assert here.notes == there.notes and "Its heatmaps find nothing." in there.notes
 
 
 def test_nothing_of_the_machine_is_exported(file):

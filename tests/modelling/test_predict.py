@@ -15,7 +15,7 @@ from cxr.errors import InputError
 from cxr.evaluation import calibration
 from cxr.films import abstention
 from cxr.findings import FINDINGS
-from cxr.modelling import inference, predict
+from cxr.modelling import explain, inference, predict
 
 pytestmark = pytest.mark.slow
 
@@ -214,6 +214,18 @@ def test_a_run_before_notebook_300_says_that_nothing_is_recalibrated(tmp_path, f
     assert (answer.findings["reached"] == "no threshold").all()
     with pytest.raises(InputError, match=r"config\.json does not exist"):
         predict.Model(tmp_path / "none")
+
+
+def test_what_heatmaps_are_worth_is_told_with_every_answer(tmp_path):
+    folder = toy_runs.make(tmp_path / "run")
+    assert any("Nobody judged" in note for note in predict.Model(folder).notes)
+    explain.keep_worth(folder, ["So these heatmaps find less than a point.", ""])
+    assert "So these heatmaps find less than a point." in predict.Model(folder).notes
+    explain.keep_worth(folder, [])
+    assert any("nobody knows whether they find" in note for note in predict.Model(folder).notes)
+    (folder / explain.WORTH).write_text('{"find": 1}')
+    with pytest.raises(InputError, match="is not what notebook 300 wrote"):
+        predict.Model(folder)
 
 
 def test_a_run_that_is_not_there_is_told_beside_those_that_are(tmp_path):

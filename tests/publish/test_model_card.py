@@ -38,6 +38,17 @@ def setting(**changes):
     return model_card.Setting(**(given | changes))
 
 
+def test_what_heatmaps_are_worth_stands_in_the_card(tables, tmp_path):
+    said = "So these heatmaps find less than a point that knows nothing of the film."
+    looks = card(tables, tmp_path, setting(heatmaps=said)).partition("## Where it looks")[2]
+    assert looks.startswith(f"\n\n{said}\n")
+    points = {"method": ["net"], "finding": "All", "measure": "pointing game", "cases": 20}
+    located = pd.DataFrame(points | {"value": 0.5, "low": 0.4, "high": 0.6})
+    both = card({**tables, "localisation": located}, tmp_path, setting(heatmaps=said))
+    looks = both.partition("## Where it looks")[2].partition("## Limits")[0]
+    assert looks.index("| net | 20 |") < looks.index(said)
+
+
 def foreign(**changes):
     unknown = {
         "films_are": "films of the file that the records know", "split": None, "split_films": None,

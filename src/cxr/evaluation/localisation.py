@@ -1,5 +1,6 @@
 """Where heatmaps point, judged by the boxes that radiologists drew."""
 
+import collections
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -27,8 +28,14 @@ MEASURES = (
     *(f"false boxes at IoBB {threshold}" for threshold in IOBB_THRESHOLDS),
 )
 
+# What heatmaps have to beat to have found anything: see `most_covered`.
+FIXED = "most covered point"
+
 # Side to which heatmaps are enlarged before regions are cut out of them, in pixels.
 _SIDE = 256
+
+# Cells along a film's side, 8 pixels each, in which covering boxes are counted.
+_CELLS = 128
 
 
 class Prediction(NamedTuple):
@@ -121,6 +128,41 @@ def centre(all_cases: list[Case]) -> list[Prediction]:
         else Prediction(middle, np.concatenate([middle - box[2:] / 2, box[2:]])[None])
         for box in _mean_boxes(all_cases)
     ]
+
+
+def most_covered(all_cases: list[Case], drawn_for: list[Case] | None = None) -> list[Prediction]:
+    """Baseline: the point that boxes of the same finding cover most often.
+
+    The best answer that knows nothing of the film. A mean of boxes in both lungs lies
+    between these, where there are none.
+
+    Args:
+        all_cases: what is asked.
+        drawn_for: whose boxes are counted, each patient's own left out; by default those of
+            `all_cases`. A finding that has none gets no answer.
+    """
+    times: dict = collections.defaultdict(lambda: np.zeros((_CELLS, _CELLS), np.int16))
+    for case in all_cases if drawn_for is None else drawn_for:
+        times[case.finding] += (covered := _covered(case.boxes))
+        times[case.finding, case.patient_id] += covered
+    answers = []
+    for case in all_cases:
+        by_others = times[case.finding] - times[case.finding, case.patient_id]
+        row, column = np.unravel_index(np.argmax(by_others), by_others.shape)
+        point = (np.array([column, row]) + 0.5) * BOX_SPACE / _CELLS
+        answers.append(
+            Prediction(point if by_others.any() else np.full(2, np.nan), np.empty((0, 4)))
+        )
+    return answers
+
+
+def _covered(boxes: np.ndarray) -> np.ndarray:
+    """Whether the middle of each cell of a film lies in a box, 0/1 (`_CELLS`, `_CELLS`)."""
+    middle = (np.arange(_CELLS) + 0.5) * BOX_SPACE / _CELLS
+    left, top, width, height = boxes.T[:, :, None]
+    columns = (left <= middle) & (middle <= left + width)
+    rows = (top <= middle) & (middle <= top + height)
+    return (rows[:, :, None] & columns[:, None, :]).any(axis=0).astype(np.uint8)
 
 
 def judge(all_cases: list[Case], predictions: list[Prediction]) -> pd.DataFrame:
@@ -238,6 +280,40 @@ def advantage(
                 row = [np.nan] * 3
             rows.append((other, over, *row, len(cases)))
     return pd.DataFrame(rows, columns=columns)
+
+
+def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
+    """Whether a method's points find more than the point that never moves, for readers of maps.
+
+    Args:
+        judged: method -> frame of `judge`, all of the same cases; needs `FIXED`.
+        method: whose maps are shown.
+
+    Returns:
+        Two sentences; "" where there are no cases, or too few patients to say.
+    """
+    table = summarise({name: judged[name] for name in (method, FIXED)})
+    hits = table[(table["finding"] == "All") & (table["measure"] == MEASURES[0])]
+    if hits["value"].isna().any() or hits.empty:
+        return ""
+    told = advantage({name: judged[name] for name in (method, FIXED)}, method)
+    gain = told[told["over"] == "All"].iloc[0]
+    own, fixed = (
+        f"{100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
+        for row in hits.itertuples()
+    )
+    verdict = "are not shown to find more than"
+    if gain["low"] > 0:
+        verdict = "find more than"
+    elif gain["high"] < 0:
+        verdict = "find less than"
+    return (
+        f"On {len(judged[method]):,} films with boxes drawn by radiologists, the hottest point of "
+        f"the heatmap lies in a box in {own}, a point that never moves, where the boxes of other "
+        f"patients lie most often, in {fixed}. So these heatmaps {verdict} a point that knows "
+        f"nothing of the film (difference {100 * gain['difference']:+.0f} points, "
+        f"{100 * gain['low']:+.0f} to {100 * gain['high']:+.0f})."
+    )
 
 
 def overlaps(predicted: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

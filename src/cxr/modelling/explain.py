@@ -1,6 +1,6 @@
 """What models make of a film: heatmaps for a finding, activation maps, first filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ FEWEST_ROWS = 14
 
 # The average film's feature map, in a run's folder; and how many films it is the mean of.
 AVERAGE, AVERAGED = "average_map.npy", 128
+
+# What notebook 300 found its heatmaps to be worth, in the same folder.
+WORTH = "heatmaps.json"
 
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
@@ -184,6 +187,29 @@ class Explainer:
             asked = columns[start : start + BATCH].astype(np.int32)
             features, gradient = self._step(pictures[start : start + BATCH], asked)
             yield np.asarray(features), np.asarray(gradient)
+
+
+def keep_worth(folder: Path, said: Sequence[str]) -> None:
+    """Keep with the run what `localisation.in_words` says of its heatmaps; empty without boxes."""
+    artifacts.write_json(Path(folder) / WORTH, [sentence for sentence in said if sentence])
+
+
+def worth(folder: Path) -> str:
+    """What a reader of a run's heatmaps must know of them.
+
+    Raises:
+        InputError: if the file that `keep_worth` wrote is damaged.
+    """
+    path = Path(folder) / WORTH
+    if not path.exists():
+        return "Nobody judged whether heatmaps of this run find anything: run 300-evaluation first."
+    said = artifacts.read_json(path)
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        raise InputError(f"{path} is not what notebook 300 wrote; run 300-evaluation again.")
+    return " ".join(said) or (
+        "There were no boxes, or too few, to judge heatmaps of this run by: nobody knows whether "
+        "they find anything."
+    )
 
 
 def member_average(place: int) -> str:
@@ -362,6 +388,7 @@ def opacities(
     shuffled: Explainer,
     paths: Mapping[str, Path],
     name: str,
+    also: Mapping[str, Callable] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Where heatmaps point on films with RSNA's boxes, beside chance.
 
@@ -376,6 +403,7 @@ def opacities(
         explainer, shuffled: of the model, and of its twin with shuffled weights.
         paths: film name -> file.
         name: what the model is called.
+        also: method -> function of cases and `paths` to predictions, such as `Locator.locate`.
 
     Returns:
         Method -> frame of `localisation.judge`; empty where no film has a box.
@@ -389,6 +417,8 @@ def opacities(
         name: explainer.locate(asked, paths),
         f"{name}, Grad-CAM": explainer.locate(asked, paths, method="grad_cam"),
         f"{name}, shuffled weights": shuffled.locate(asked, paths),
+        **{method: locate(cases, paths) for method, locate in (also or {}).items()},
+        localisation.FIXED: localisation.most_covered(cases),
         "mean box": localisation.mean_box(cases),
         "centre": localisation.centre(cases),
     }

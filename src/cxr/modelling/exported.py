@@ -13,7 +13,7 @@ from pathlib import Path
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.films import abstention
-from cxr.modelling.explain import AVERAGE, member_average
+from cxr.modelling.explain import AVERAGE, WORTH, member_average
 
 ENDING = ".cxr"
 
@@ -25,6 +25,7 @@ _PARTS = (
     "thresholds.csv",
     abstention.FILE,
     AVERAGE,
+    WORTH,
     "model_card.md",
 )
 
@@ -34,7 +35,7 @@ _DIGITS = 64
 _LARGEST = 2 * 2**30
 
 # Parts that a reader could read, and what none of them is larger than, in bytes.
-_TEXTS = ("config.json", "calibration.json", "thresholds.csv", "model_card.md")
+_TEXTS = ("config.json", "calibration.json", "thresholds.csv", WORTH, "model_card.md")
 _LARGEST_TEXT = 10_000_000
 
 

@@ -149,6 +149,8 @@ class Model:
             )
         if self._abstention is None:
             self.notes.append("This run cannot tell films that are unlike those that it knows.")
+        if self._explainer is not None:
+            self.notes.append(explain.worth(Path(folder)))
         self.card = _card(Path(folder), self.name)
         self._recalibration = None
         if (Path(folder) / "calibration.json").exists():

@@ -35,6 +35,7 @@ class Setting:
         phantoms: whether the films are drawn.
         provenance: versions, seed and commit, as text.
         notes: what the evaluation had to say, one sentence each.
+        heatmaps: what they are worth, as `explain.worth` says it; "" where there are none.
         run: the run's `config.json`; empty for scores of unknown origin.
     """
 
@@ -47,6 +48,7 @@ class Setting:
     phantoms: bool
     provenance: str
     notes: Sequence[str] = ()
+    heatmaps: str = ""
     run: Mapping = dataclasses.field(default_factory=dict)
 
 
@@ -120,7 +122,7 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
         "Groups": _subgroups(tables),
         "What a score without a film reaches": _controls(tables),
         "Against radiologists": _adjudicated(tables) + "\n\n" + _readings(tables),
-        "Where it looks": _localisation(tables),
+        "Where it looks": _localisation(tables, setting.heatmaps),
         "Limits": _bullets(
             "Labels come from text mining; radiologists disagree with many of them.",
             "One hospital, adults mostly, films of 1992 to 2015.",
@@ -351,18 +353,18 @@ def _against_people(
     return f"{whose}:\n\n{_table(header, rows)}"
 
 
-def _localisation(tables: Mapping[str, pd.DataFrame]) -> str:
+def _localisation(tables: Mapping[str, pd.DataFrame], said: str) -> str:
     table = tables.get("localisation")
     if table is None or table.empty:
-        return "Not done: none of these films has a box, or only scores were given."
+        return said or "Not done: none of these films has a box, or only scores were given."
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
     rows = [
         (row["method"], f"{row['cases']:,}", with_interval(row, "value"))
         for _, row in points.iterrows()
     ]
-    return "Share of boxed films whose maximum lies in the box.\n\n" + _table(
-        ("method", "boxed films", "pointing game"), rows
-    )
+    listed = _table(("method", "boxed films", "pointing game"), rows)
+    shares = f"Share of boxed films whose maximum lies in the box.\n\n{listed}"
+    return f"{shares}\n\n{said}" if said else shares
 
 
 def _answers(tables: Mapping[str, pd.DataFrame], setting: Setting) -> dict[str, str]:
