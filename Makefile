@@ -74,7 +74,7 @@ readme: $(READY) ## write the README's results, pictures and slides (needs Chrom
 preflight: $(READY) ## name the GPU and the precision, rehearse the training
 	$(BIN)/python -m cxr preflight --profile $(PROFILE)
 
-lint: $(READY) ## check style and types
+lint: $(JAX) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
