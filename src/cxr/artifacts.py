@@ -134,6 +134,18 @@ def read_json(path: Path):
         raise InputError(f"{path} is not a readable JSON file ({error}); remove it.") from None
 
 
+def read_record(path: Path) -> dict:
+    """Read a JSON artifact that tells names and values.
+
+    Raises:
+        InputError: if the file is missing, not JSON, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is a JSON file, but holds no names and values; remove it.")
+    return found
+
+
 def write_csv(path: Path, frame: pd.DataFrame, **options) -> None:
     """Write `frame` without its index, atomically."""
     with atomic(path) as temporary:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import toy_runs
 from PIL import Image
 
 from cxr.evaluation.localisation import Case, Prediction
@@ -106,7 +107,7 @@ def test_activation_maps_are_what_the_layers_compute():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", toy_runs.EVERY_MODEL)
 def test_every_layer_of_every_registered_model_has_maps(name):
     model = models.build(name, image_size=64)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
@@ -121,7 +122,7 @@ def test_every_layer_of_every_registered_model_has_maps(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", toy_runs.EVERY_MODEL)
 def test_every_registered_model_can_be_explained(name):
     model = models.build(name, image_size=64)
     random = np.random.default_rng(0)

@@ -248,13 +248,13 @@ def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(
         assert record[name] == undisturbed[name]
 
 
-def stopped_after_an_epoch(drawn, root, monkeypatch):
+def stopped_after_an_epoch(drawn, root, monkeypatch, **changes):
     def cut(self, epoch, logs=None):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(keras.callbacks.TensorBoard, "on_epoch_end", cut)
-        train(root, drawn)
+        train(root, drawn, **changes)
 
 
 def test_a_damaged_checkpoint_is_named_with_its_remedy(drawn, tmp_path, monkeypatch):

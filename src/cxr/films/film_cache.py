@@ -114,6 +114,11 @@ def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
         raise InputError(
             f"the film {error.filename} is no longer there; run 000-data_download again."
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"the film {error.filename} cannot be looked at ({error.strerror}); see whether its "
+            "folder is one, and yours to read."
+        ) from None
     sources = [
         f"{film} {fact.st_size} {fact.st_mtime_ns}" for film, fact in zip(films, facts, strict=True)
     ]
@@ -159,7 +164,7 @@ def _open(cache: Path, films: list[str], start: int, size: int) -> np.ndarray:
     shard = cache / f"shard-{start // SHARD_FILMS:04d}.npy"
     members = films[start : start + SHARD_FILMS]
     remedy = f"remove {shard} and run again: only this shard is made anew."
-    expected = artifacts.read_json(shard.with_suffix(".json"))
+    expected = artifacts.read_record(shard.with_suffix(".json"))
     if expected.get("sha256") != artifacts.sha256(shard):
         raise InputError(f"the film cache is damaged: {shard.name} fails its checksum; {remedy}")
     array = np.load(shard, mmap_mode="r", allow_pickle=False)

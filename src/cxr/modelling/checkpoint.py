@@ -1,10 +1,10 @@
 """Validation after each epoch: the best model, and all that a resumption needs."""
 
+import contextlib
 import io
 import json
 import math
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +63,18 @@ class Keeper(keras.callbacks.Callback):
             with np.load(io.BytesIO(kept), allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 variables = _variables(trainee)
+                if sorted(saved.files) != sorted([*variables, "state"]):
+                    raise ValueError("it belongs to another network")
                 for name, variable in variables.items():
                     variable.assign(saved[name])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            self.history, self.best = list(state["history"]), float(state["best"])
+            self.best_epoch, self.seconds = int(state["best_epoch"]), float(state["seconds"])
+            self.training_seconds = float(state["training_seconds"])
+        except Exception as error:
+            # A damaged file fails in as many ways as there are places in it.
             raise InputError(
                 f"{path} cannot be read ({error}); remove it and run again: training starts over."
             ) from error
-        self.history, self.best = state["history"], float(state["best"])
-        self.best_epoch, self.seconds = state["best_epoch"], state["seconds"]
-        self.training_seconds = state["training_seconds"]
         return len(self.history)
 
     def _kept(self, path: Path) -> bytes | None:
@@ -144,11 +147,16 @@ class Keeper(keras.callbacks.Callback):
 
     def _log(self, logs: dict) -> None:
         """Append a line to the log, which outlives a closed browser."""
-        with (self._folder / "training.log").open("a", encoding="utf-8") as file:
-            file.write(
-                f"{artifacts.now()}  epoch {len(self.history)}  loss {logs['loss']:.4f}  "
-                f"val_loss {logs['val_loss']:.4f}  val_auroc {logs['val_auroc']:.4f}\n"
-            )
+        line = (
+            f"{artifacts.now()}  epoch {len(self.history)}  loss {logs['loss']:.4f}  "
+            f"val_loss {logs['val_loss']:.4f}  val_auroc {logs['val_auroc']:.4f}\n"
+        )
+        # A log that cannot be written is no reason to stop: `history.csv` has the same.
+        with (
+            contextlib.suppress(OSError),
+            (self._folder / "training.log").open("a", encoding="utf-8") as file,
+        ):
+            file.write(line)
 
 
 def _variables(trainee: keras.Model) -> dict[str, keras.Variable]:

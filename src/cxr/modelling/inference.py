@@ -41,13 +41,14 @@ def verified_model(folder: Path) -> Path:
     if not path.exists():
         remedy = _anew(folder) if record.exists() else "run 200-modeling first."
         raise InputError(f"{path} does not exist; {remedy}")
-    written = artifacts.read_json(record).get("model_checksum") if record.exists() else None
+    written = artifacts.read_record(record).get("model_checksum") if record.exists() else None
     if written not in (None, artifacts.sha256(path)):
         raise InputError(f"{path} is not the file that the training wrote; {_anew(folder)}")
     return path
 
 
 def _anew(folder: Path) -> str:
+    """What to do about a run that has lost something."""
     return f"remove {folder} and run 200-modeling again: it trains anew."
 
 

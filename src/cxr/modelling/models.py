@@ -151,7 +151,9 @@ def build(
                 "CXR_WEIGHTS=none trains from random weights."
             ) from error
         raise InputError(
-            f"{weights} does not hold weights of {name} without its top ({error})."
+            f"{weights} does not hold weights of {name} without its top ({error}). Set CXR_WEIGHTS "
+            f"to such a file, as Keras's own {entry.weights_file(side)}, or to 'none' for random "
+            "ones."
         ) from error
 
 
@@ -185,7 +187,10 @@ def _is_file_of_weights(weights: str) -> bool:
     if weights in ("imagenet", "none"):
         return False
     if not Path(weights).is_file():
-        raise InputError(f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file.")
+        raise InputError(
+            f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file"
+            f"{', but a folder; name a file in it' if Path(weights).is_dir() else ''}."
+        )
     return True
 
 

@@ -67,21 +67,25 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the file is missing, incomplete, or holds what is not a probability.
     """
+    anew = f"remove {path.parent} and run 200-modeling again: it trains anew."
+    if not path.exists():
+        # A finished run is reused as it is: 200 alone would not bring the file back.
+        again = anew if (path.parent / "config.json").exists() else "run 200-modeling first."
+        raise InputError(f"{path} does not exist; {again}")
     try:
         frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run 200-modeling first.") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable CSV file ({error}).") from None
+        raise InputError(f"{path} is not a readable CSV file ({error}); {anew}") from None
     columns = ["film", "patient_id", *FINDINGS]
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}.")
-    values = frame[list(FINDINGS)].to_numpy(dtype=float)
+        raise InputError(f"{path} lacks the column(s) {', '.join(missing)}; {anew}")
+    values = frame[list(FINDINGS)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     if not ((values >= 0) & (values <= 1)).all():
-        raise InputError(f"{path} holds scores outside 0 to 1, or empty ones; make it anew.")
+        raise InputError(f"{path} holds scores outside 0 to 1, or empty ones; {anew}")
     if frame["film"].duplicated().any():
-        raise InputError(f"{path} holds {int(frame['film'].duplicated().sum()):,} film(s) twice.")
+        twice = int(frame["film"].duplicated().sum())
+        raise InputError(f"{path} holds {twice:,} film(s) twice; {anew}")
     return frame[columns]
 
 

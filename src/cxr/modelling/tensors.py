@@ -80,18 +80,4 @@ def compiled(function):
     return tf.function(function, jit_compile=True)
 
 
-@contextlib.contextmanager
-def out_of_memory(message: str):
-    """Raise `message` as an InputError where the device's memory does not suffice."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise InputError(message) from error
-    except RuntimeError as error:
-        # Of JAX's errors only the text tells the kind.
-        if not jax or "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise InputError(message) from error
-
-
-__all__ = ["BACKEND", "compiled", "jax", "keras", "out_of_memory", "tf"]
+__all__ = ["BACKEND", "compiled", "jax", "keras", "tf"]

@@ -24,7 +24,7 @@ from cxr.modelling import (
     models,
     pipeline,
 )
-from cxr.modelling.tensors import BACKEND, jax, keras, out_of_memory
+from cxr.modelling.tensors import BACKEND, jax, keras
 
 # Share of all steps in which the learning rate rises from zero, before the cosine.
 WARM_UP = 0.05
@@ -161,6 +161,7 @@ def run(
         InputError: if there is nothing to train on, the run was made with other settings,
             the loss stops being a number, or the batch does not fit the memory.
     """
+    _refuse_missing_columns(splits)
     train, validation = (
         splits[name][splits[name]["film"].isin(paths.keys())].reset_index(drop=True)
         for name in ("train", "validation")
@@ -314,6 +315,18 @@ def _labelled(frame: pd.DataFrame) -> str:
     )
 
 
+def _refuse_missing_columns(splits: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse records without films, patients or findings."""
+    for name in ("train", "validation"):
+        columns = ("film", "patient_id", *FINDINGS)
+        missing = [column for column in columns if column not in splits[name]]
+        if missing:
+            raise InputError(
+                f"the {name} records lack the column(s) {', '.join(missing)}; run "
+                "100-data_cleaning_eda again."
+            )
+
+
 def _refuse_bad_targets(train: pd.DataFrame, validation: pd.DataFrame) -> None:
     """Refuse labels that are not 0 or 1, and films in both splits."""
     for name, frame in (("training", train), ("validation", validation)):
@@ -348,12 +361,17 @@ def _found(folder: Path, settings: dict) -> dict | None:
     """
     path = folder / "config.json"
     if not path.exists():
+        if (folder / "checkpoint.npz").exists():
+            raise InputError(
+                f"{folder} holds a checkpoint, but no config.json that tells what it was trained "
+                "with; remove the folder and run again: training starts over."
+            )
         return None
-    found = artifacts.read_json(path)
+    found = artifacts.read_record(path)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
     # Runs from before an ingredient existed did without it.
-    found["recipe"] = dataclasses.asdict(models.Recipe(**found.get("recipe", {})))
+    found["recipe"] = dataclasses.asdict(models.Recipe()) | (found.get("recipe") or {})
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
     # Runs from before there was a choice.
     found = {"backend": "tensorflow", "parts": 1, **found}
@@ -529,13 +547,32 @@ class _Progress(keras.callbacks.Callback):
         self.bar.say(f"epoch {epoch + 1} of {self._epochs}")
 
 
+# In which words libraries say that there was not enough memory, or not enough disk.
+_NO_MEMORY = ("OOM", "out of memory", "Out of memory", "RESOURCE_EXHAUSTED")
+_NO_DISK = ("No space left on device", "Disk quota exceeded")
+
+
 @contextlib.contextmanager
 def explained(config: Config):
-    """Say what to do when the device's memory does not suffice."""
-    with out_of_memory(
-        f"batches of {config.batch_size} films of {config.image_size} px do not fit the "
-        f"device's memory; set CXR_BATCH_SIZE={max(1, config.batch_size // 2)} and run again: "
-        "training goes on from its last epoch only if the batch size is the same, so remove "
-        "the run's folder first."
-    ):
+    """Say what to do when the device's memory does not suffice, or the disk."""
+    try:
         yield
+    except InputError:
+        raise
+    except Exception as error:
+        if any(words in str(error) for words in _NO_DISK):
+            raise InputError(
+                f"the disk of {config.runs} is full ({error}); free some space and run again: "
+                "training goes on from its last epoch."
+            ) from error
+        exhausted = isinstance(error, MemoryError) or "ResourceExhausted" in type(error).__name__
+        if not exhausted and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        remedy = f"set CXR_BATCH_SIZE={config.batch_size // 2} and run again"
+        if config.batch_size == 1:
+            remedy = "set CXR_IMAGE_SIZE lower and run again"
+        raise InputError(
+            f"batches of {config.batch_size} films of {config.image_size} px do not fit the "
+            f"device's memory; {remedy}: training goes on from its last epoch only with the same "
+            "settings, so remove the run's folder first."
+        ) from error
