@@ -44,7 +44,8 @@ COMMAND = "python benchmarks/accuracy/heatmaps.py"
 # a sixteenth and a thirty-second of the side.
 SIDES, STRIDES = (192, 320), (8, 16, 32)
 
-# What every map has to beat.
+# What knows nothing of the film; the first one is what every map has to beat.
+BASELINES = ("most covered point of training boxes", "mean box", "centre")
 FIXED = "most covered point of other patients' boxes"
 
 # Of the logistic regression, see `locating.PENALTY`.
@@ -370,7 +371,7 @@ def main() -> int:
     }
     report = Report(name, config, parts, paths)
     for kind in sys.argv[2:] or report.KINDS:
-        print(f"\n{kind}\n{report.table(kind).round(3).to_string(index=False)}", flush=True)
+        print(f"\n{kind}", *quoted(kind, report.table(kind)), sep="\n", flush=True)
     if all(report.place(kind).exists() for kind in report.KINDS):
         for kind in report.KINDS:
             artifacts.write_csv(RESULTS / report.place(kind).name, report.table(kind).round(4))
@@ -379,11 +380,38 @@ def main() -> int:
     return 0
 
 
-class Report:
-    """One network, its films, and five tables, each made once."""
+def quoted(kind: str, table: pd.DataFrame) -> list[str]:
+    """The rows of a table as `benchmarks/README.md` quotes them."""
 
-    # The first three choose, the others report.
-    KINDS = ("chosen", "located", "joint", "found", "ranked")
+    def told(row: pd.Series, value: str, low: str, high: str, form: str) -> str:
+        if pd.isna(row[value]):
+            return ""
+        return f"{row[value]:{form}} ({row[low]:{form}} to {row[high]:{form}})"
+
+    lines = []
+    for _, row in table.iterrows():
+        if kind in ("found", "headed"):
+            gains = [
+                ""
+                if row["method"] == name
+                else told(row, name, f"{name}, low", f"{name}, high", "+.3f")
+                for name in BASELINES
+            ]
+            cells = [row["method"], told(row, "value", "low", "high", ".3f"), *gains]
+        elif kind == "ranked":
+            gain = told(row, "difference", "difference, low", "difference, high", "+.3f")
+            cells = [row["scores"], told(row, "auroc", "low", "high", ".3f"), gain]
+        else:
+            cells = [f"{one:.3f}" if isinstance(one, float) else one for one in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+class Report:
+    """One network, its films, and its tables, each made once."""
+
+    # "chosen", "located" and "joint" choose, the others report.
+    KINDS = ("chosen", "located", "found", "joint", "headed", "ranked")
 
     def __init__(self, name: str, config: Config, parts: dict[str, pd.DataFrame], paths: dict):
         self.name, self.parts, self.paths = name, parts, paths
@@ -528,74 +556,80 @@ class Report:
             self.network, self.readings, self.parts["train"], self.paths, seed=SEED
         )
         assert locator is not None, "the training patients have boxes"
+        return self._against_baselines(
+            {
+                f"chosen map: {best}": hits(self.asked, made[best]),
+                f"map that pages show: {shown}": hits(self.asked, made[shown]),
+                "the same, shuffled weights": hits(
+                    self.asked, shuffled.heatmaps(pictures, columns)
+                ),
+                "locator": hits(self.asked, locator.maps(pictures)),
+            }
+        )
+
+    def headed(self) -> pd.DataFrame:
+        """The same boxes asked of the head that learns boxes and labels."""
         rows = pd.concat([self.parts["validation"], self.parts["test"]])["film"].tolist()
         told = np.concatenate([self.told["validation"], self.told["test"]])
         told = told[[rows.index(case.film) for case in self.asked]]
         name, head = next(iter(self.heads().items()))
-        point = localisation.most_covered(self.asked, self.cases)
-        shown = f"evidence, 24 x 24, {SIDES[0]} px"
-        answers = {
-            f"chosen map: {best}": hits(self.asked, made[best]),
-            f"map that pages show: {shown}": hits(self.asked, made[shown]),
-            "the same, shuffled weights": hits(self.asked, shuffled.heatmaps(pictures, columns)),
-            "locator": hits(self.asked, locator.maps(pictures)),
-            name: hits(self.asked, answered(head, told)[1]),
-            "most covered point of training boxes": localisation.judge(self.asked, point),
-            "mean box": localisation.judge(self.asked, localisation.mean_box(self.asked)),
-            "centre": localisation.judge(self.asked, localisation.centre(self.asked)),
-        }
+        return self._against_baselines({name: hits(self.asked, answered(head, told)[1])})
+
+    def _against_baselines(self, answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
+        """Pointing game of each method, and what it has over each of `BASELINES`, paired."""
+        fixed = (
+            localisation.most_covered(self.asked, self.cases),
+            localisation.mean_box(self.asked),
+            localisation.centre(self.asked),
+        )
+        for name, given in zip(BASELINES, fixed, strict=True):
+            answers[name] = localisation.judge(self.asked, given)
         table = localisation.summarise(answers)
         table = table[(table["finding"] == "All") & (table["measure"] == "pointing game")]
         table = table[["method", "value", "low", "high", "cases", "patients"]]
-        for other in list(answers)[-3:]:
-            pairs = [
-                localisation.advantage({"it": frame, other: answers[other]}, "it")
+        for other in BASELINES:
+            judged = {other: answers[other]}
+            gains = pd.concat(
+                localisation.advantage({"it": frame} | judged, "it").query("over == 'All'")
                 for frame in answers.values()
-            ]
-            for column in ("difference", "low", "high"):
-                table[f"{column} to {other}"] = [
-                    0 if frame is answers[other] else pair.loc[pair["over"] == "All", column].item()
-                    for frame, pair in zip(answers.values(), pairs, strict=True)
-                ]
+            )
+            table[other] = gains["difference"].to_numpy()
+            table[f"{other}, low"] = gains["low"].to_numpy()
+            table[f"{other}, high"] = gains["high"].to_numpy()
         return table
 
     def ranked(self) -> pd.DataFrame:
         """Whether a head that also learns boxes ranks worse, on the block's test films."""
         test = self.parts["test"]
         films = test["patient_id"].between(*real_films.BLOCK).to_numpy()
-        store_scores = [
-            inference.forward(self.network)(
-                explain.read_films(test["film"][start : start + 64], self.paths,
-                self.network.input_shape[1])
-            )
-            for start in range(0, len(test), 64)
-        ]  # fmt: skip
-        scores = {"the network": np.concatenate(store_scores)} | {
-            name: answered(head, self.told["test"])[0] for name, head in self.heads().items()
-        }
+        names = test["film"].tolist()
+        size, run = self.network.input_shape[1], inference.forward(self.network)
+        own = [
+            run(explain.read_films(names[start : start + 64], self.paths, size))
+            for start in range(0, len(names), 64)
+        ]
+        heads = self.heads()
+        scores = {name: answered(head, self.told["test"])[0] for name, head in heads.items()}
+        scores["the network"] = np.concatenate(own)
+        part = test[films]
         judged = {
-            name: ranking.Judged.of(test[films], pd.DataFrame(one[films], test.index[films],
-            list(FINDINGS))) for name, one in scores.items()
-        }  # fmt: skip
-        learned = next(iter(self.heads()))
-        differences = between(judged)
+            name: ranking.Judged.of(part, pd.DataFrame(one[films], part.index, list(FINDINGS)))
+            for name, one in scores.items()
+        }
+        first = next(iter(judged))
         rows = []
         for name, one in judged.items():
-            table = ranking.auroc_by_finding(one).set_index("finding").loc["Mean"]
-            row = {"scores": name, "auroc": table["auroc"], "low": table["low"],
-                   "high": table["high"]}  # fmt: skip
+            mean = ranking.auroc_by_finding(one).set_index("finding").loc["Mean"]
+            row = {"scores": name, "auroc": mean["auroc"], "low": mean["low"], "high": mean["high"]}
+            if name != first:
+                pair = between({first: judged[first], name: one}).set_index("finding").loc["Mean"]
+                row |= {
+                    "difference": pair["difference"],
+                    "difference, low": pair["low"],
+                    "difference, high": pair["high"],
+                }
             rows.append(row)
-        mean = differences[differences["finding"] == "Mean"]
-        table = pd.DataFrame(rows)
-        told = mean[(mean["model"] == learned) | (mean["other"] == learned)]
-        for row in told.itertuples():
-            other, sign = (row.other, 1) if row.model == learned else (row.model, -1)
-            low, high = sorted((sign * row.low, sign * row.high))
-            place = table["scores"] == other
-            table.loc[place, "difference of the head that learns boxes"] = sign * row.difference
-            table.loc[place, "difference low"] = low
-            table.loc[place, "difference high"] = high
-        return table
+        return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":
