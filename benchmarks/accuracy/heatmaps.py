@@ -16,7 +16,7 @@ Start it with `nice -n 10` and OMP_NUM_THREADS=1, TF_NUM_INTRAOP_THREADS=1 besid
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,12 @@ COMMAND = "python benchmarks/accuracy/heatmaps.py"
 # a sixteenth and a thirty-second of the side.
 SIDES, STRIDES = (192, 320), (8, 16, 32)
 
-# What every map has to beat.
+# What knows nothing of the film; the first one is what every map has to beat.
+BASELINES = ("most covered point of training boxes", "mean box", "centre")
 FIXED = "most covered point of other patients' boxes"
+
+# Of the logistic regression, see `locating.PENALTY`.
+PENALTIES = (300.0, 3_000.0, 30_000.0)
 
 # The fifteenth map of a head that learns from boxes: RSNA's Lung Opacity.
 OPACITY = len(FINDINGS)
@@ -113,19 +117,34 @@ OCCLUSION = f"occlusion, 7 x 7, {SIDES[0]} px"
 
 
 def maps_after_the_fact(
-    network: keras.Model, pictures: np.ndarray, columns: np.ndarray, reference: np.ndarray
+    network: keras.Model,
+    pictures: np.ndarray,
+    columns: np.ndarray,
+    reference: np.ndarray,
+    only: Collection[str] = (),
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Every map of some films: "method, cells, side", and float (films, rows, columns)."""
+    """Maps of some films: "method, cells, side", and float (films, rows, columns).
+
+    Args:
+        pictures, columns: as for `explain.Explainer.heatmaps`.
+        reference: films whose mean stands for the average film.
+        only: the names that are wanted; by default all.
+    """
     for side in SIDES:
         larger = network if side == SIDES[0] else enlarged(network, side)
         for stride in STRIDES:
             rows = side // stride
+            named = {f"{name}, {rows} x {rows}, {side} px": name for name in METHODS}
+            if only and not set(named) & set(only):
+                continue
             explainer = explain.Explainer(larger, reference, rows=rows)
             batches = list(explainer._batches(pictures, columns))
-            for name, method in METHODS.items():
-                maps = [method(*batch, explainer._average) for batch in batches]
-                yield f"{name}, {rows} x {rows}, {side} px", np.concatenate(maps)
-    yield OCCLUSION, occlusion(network, pictures, columns)
+            for name, method in named.items():
+                if not only or name in only:
+                    maps = [METHODS[method](*batch, explainer._average) for batch in batches]
+                    yield name, np.concatenate(maps)
+    if not only or OCCLUSION in only:
+        yield OCCLUSION, occlusion(network, pictures, columns)
 
 
 # ---- what learns from boxes -------------------------------------------------------
@@ -147,10 +166,7 @@ class Head(keras.Model):
         super().__init__()
         self.pool, grid = pool, told.shape[1:3]
         some = told[:: max(1, len(told) // 500)].astype(np.float32)
-        spread = some.std(axis=(0, 1, 2)) + 1e-3
-        self.standard = keras.layers.Normalization(
-            mean=some.mean(axis=(0, 1, 2)), variance=spread**2
-        )
+        self.mean, self.spread = some.mean(axis=(0, 1, 2)), some.std(axis=(0, 1, 2)) + 1e-3
         self.drop = keras.layers.SpatialDropout2D(0.3)
         self.cells = keras.layers.Dense(
             OPACITY + 1,
@@ -160,7 +176,7 @@ class Head(keras.Model):
         self.place = self.add_weight(shape=(*grid, OPACITY + 1), initializer="zeros")
 
     def call(self, features, training=False):
-        features = self.drop(self.standard(features), training=training)
+        features = self.drop((features - self.mean) / self.spread, training=training)
         return self.cells(features) + self.place
 
     def pooled(self, logits):
@@ -355,7 +371,7 @@ def main() -> int:
     }
     report = Report(name, config, parts, paths)
     for kind in sys.argv[2:] or report.KINDS:
-        print(f"\n{kind}\n{report.table(kind).round(3).to_string(index=False)}", flush=True)
+        print(f"\n{kind}", *quoted(kind, report.table(kind)), sep="\n", flush=True)
     if all(report.place(kind).exists() for kind in report.KINDS):
         for kind in report.KINDS:
             artifacts.write_csv(RESULTS / report.place(kind).name, report.table(kind).round(4))
@@ -364,11 +380,38 @@ def main() -> int:
     return 0
 
 
-class Report:
-    """One network, its films, and four tables, each made once."""
+def quoted(kind: str, table: pd.DataFrame) -> list[str]:
+    """The rows of a table as `benchmarks/README.md` quotes them."""
 
-    # The first two choose, the others report.
-    KINDS = ("chosen", "learned", "found", "ranked")
+    def told(row: pd.Series, value: str, low: str, high: str, form: str) -> str:
+        if pd.isna(row[value]):
+            return ""
+        return f"{row[value]:{form}} ({row[low]:{form}} to {row[high]:{form}})"
+
+    lines = []
+    for _, row in table.iterrows():
+        if kind in ("found", "headed"):
+            gains = [
+                ""
+                if row["method"] == name
+                else told(row, name, f"{name}, low", f"{name}, high", "+.3f")
+                for name in BASELINES
+            ]
+            cells = [row["method"], told(row, "value", "low", "high", ".3f"), *gains]
+        elif kind == "ranked":
+            gain = told(row, "difference", "difference, low", "difference, high", "+.3f")
+            cells = [row["scores"], told(row, "auroc", "low", "high", ".3f"), gain]
+        else:
+            cells = [f"{one:.3f}" if isinstance(one, float) else one for one in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+class Report:
+    """One network, its films, and its tables, each made once."""
+
+    # "chosen", "located" and "joint" choose, the others report.
+    KINDS = ("chosen", "located", "found", "joint", "headed", "ranked")
 
     def __init__(self, name: str, config: Config, parts: dict[str, pd.DataFrame], paths: dict):
         self.name, self.parts, self.paths = name, parts, paths
@@ -443,132 +486,150 @@ class Report:
         rows.append((FIXED, fixed["pointing game"].mean()))
         return pd.DataFrame(rows, columns=["map", "pointing game"])
 
-    def learned(self) -> pd.DataFrame:
-        """What learns from boxes, by folds of training patients."""
-        train, read = self.parts["train"], self.read == 1
-        told = self.told["train"]
+    def located(self) -> pd.DataFrame:
+        """The locator's penalty, by folds of training patients."""
+        told, read = self.told["train"], self.read == 1
+
+        def regression(penalty: float) -> Callable:
+            def learn(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+                cells = told[known & read].astype(np.float32)
+                weight, place = locating.learn(cells, self.covered[known & read], penalty=penalty)
+                return special.expit(told[asked].astype(np.float32) @ weight + place)
+
+            return learn
+
+        return self._by_folds(
+            {f"locator, penalty {penalty:,.0f}": regression(penalty) for penalty in PENALTIES}
+        )
+
+    def joint(self) -> pd.DataFrame:
+        """How a head that learns boxes and labels pools its cells, by the same folds."""
+        films = self.told["train"], self.labels, self.covered, self.read
+
+        def head(pool: str) -> Callable:
+            def learn(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+                made = taught(pool, *(part[known] for part in films))
+                return answered(made, films[0][asked])[1]
+
+            return learn
+
+        return self._by_folds({pool: head(pool) for pool in POOLS})
+
+    def _by_folds(self, learners: dict[str, Callable]) -> pd.DataFrame:
         rows = []
-
-        def regression(penalty: float):
-            def learn(known, asked):
-                weight, place = locating.learn(
-                    told[known & read].astype(np.float32),
-                    self.covered[known & read],
-                    penalty=penalty,
-                )
-                return special.expit(told[asked] @ weight + place)
-
-            return learn
-
-        def joint(pool: str):
-            def learn(known, asked):
-                films = (told, self.labels, self.covered, self.read)
-                return answered(taught(pool, *(part[known] for part in films)), told[asked])[1]
-
-            return learn
-
-        for penalty in (300.0, 3_000.0, 30_000.0):
-            found = folded(train, self.cases, regression(penalty))
-            rows.append((f"logistic regression, penalty {penalty:,.0f}", *found))
-        for pool in POOLS:
-            rows.append((f"with labels, {pool}", *folded(train, self.cases, joint(pool))))
+        for name, learn in learners.items():
+            rows.append((name, *folded(self.parts["train"], self.cases, learn)))
+            print(rows[-1], flush=True)
         return pd.DataFrame(rows, columns=["learned", "pointing game", FIXED])
 
+    def head(self, pool: str, *, boxes: bool) -> Head:
+        """A head of all training films, kept for the next time."""
+        path = RUNS / f"{self.name}_{pool.replace(' ', '_')}_{boxes}.weights.h5"
+        told = self.told["train"]
+        if not path.exists():
+            made = taught(pool, told, self.labels, self.covered, self.read, boxes=boxes)
+            with artifacts.atomic(path) as temporary:
+                made.save_weights(temporary)
+        head = Head(pool, told)
+        head(told[:1].astype(np.float32))
+        head.load_weights(path)
+        return head
+
     def heads(self) -> dict[str, Head]:
-        """Heads of all training films: the chosen one, and one that learns no boxes."""
-        if not hasattr(self, "_heads"):
-            films = (self.told["train"], self.labels, self.covered, self.read)
-            hit = self.table("learned").set_index("learned")["pointing game"]
-            pool = max(POOLS, key=lambda one: hit[f"with labels, {one}"])
-            self._heads = {
-                f"head that learns boxes and labels, {pool}": taught(pool, *films),
-                "head that learns labels, mean": taught("mean", *films, boxes=False),
-            }
-        return self._heads
+        """The chosen head, and one that learns no boxes."""
+        pool = self.table("joint").set_index("learned")["pointing game"].idxmax()
+        return {
+            f"head that learns boxes and labels, {pool}": self.head(pool, boxes=True),
+            "head that learns labels, mean": self.head("mean", boxes=False),
+        }
 
     def found(self) -> pd.DataFrame:
         """The one report: boxes of held-out patients, each against the most covered point."""
         pictures, columns = self.pictures(self.asked)
         told = self.table("chosen").set_index("map")["pointing game"].drop(FIXED)
         best, shown = told.idxmax(), f"evidence, 24 x 24, {SIDES[0]} px"
-        made = {
-            name: one
-            for name, one in maps_after_the_fact(self.network, pictures, columns, self.reference)
-            if name in (best, shown)
-        }
+        made = dict(
+            maps_after_the_fact(self.network, pictures, columns, self.reference, only=(best, shown))
+        )
         shuffled = explain.Explainer(explain.randomised(self.network, seed=SEED), self.reference)
         locator = locating.fit(
             self.network, self.readings, self.parts["train"], self.paths, seed=SEED
         )
         assert locator is not None, "the training patients have boxes"
+        return self._against_baselines(
+            {
+                f"chosen map: {best}": hits(self.asked, made[best]),
+                f"map that pages show: {shown}": hits(self.asked, made[shown]),
+                "the same, shuffled weights": hits(
+                    self.asked, shuffled.heatmaps(pictures, columns)
+                ),
+                "locator": hits(self.asked, locator.maps(pictures)),
+            }
+        )
+
+    def headed(self) -> pd.DataFrame:
+        """The same boxes asked of the head that learns boxes and labels."""
         rows = pd.concat([self.parts["validation"], self.parts["test"]])["film"].tolist()
         told = np.concatenate([self.told["validation"], self.told["test"]])
         told = told[[rows.index(case.film) for case in self.asked]]
         name, head = next(iter(self.heads().items()))
-        point = localisation.most_covered(self.asked, self.cases)
-        shown = f"evidence, 24 x 24, {SIDES[0]} px"
-        answers = {
-            f"chosen map: {best}": hits(self.asked, made[best]),
-            f"map that pages show: {shown}": hits(self.asked, made[shown]),
-            "the same, shuffled weights": hits(self.asked, shuffled.heatmaps(pictures, columns)),
-            "locator": hits(self.asked, locator.maps(pictures)),
-            name: hits(self.asked, answered(head, told)[1]),
-            "most covered point of training boxes": localisation.judge(self.asked, point),
-            "mean box": localisation.judge(self.asked, localisation.mean_box(self.asked)),
-            "centre": localisation.judge(self.asked, localisation.centre(self.asked)),
-        }
+        return self._against_baselines({name: hits(self.asked, answered(head, told)[1])})
+
+    def _against_baselines(self, answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
+        """Pointing game of each method, and what it has over each of `BASELINES`, paired."""
+        fixed = (
+            localisation.most_covered(self.asked, self.cases),
+            localisation.mean_box(self.asked),
+            localisation.centre(self.asked),
+        )
+        for name, given in zip(BASELINES, fixed, strict=True):
+            answers[name] = localisation.judge(self.asked, given)
         table = localisation.summarise(answers)
         table = table[(table["finding"] == "All") & (table["measure"] == "pointing game")]
         table = table[["method", "value", "low", "high", "cases", "patients"]]
-        for other in list(answers)[-3:]:
-            pairs = [
-                localisation.advantage({"it": frame, other: answers[other]}, "it")
+        for other in BASELINES:
+            judged = {other: answers[other]}
+            gains = pd.concat(
+                localisation.advantage({"it": frame} | judged, "it").query("over == 'All'")
                 for frame in answers.values()
-            ]
-            for column in ("difference", "low", "high"):
-                table[f"{column} to {other}"] = [
-                    0 if frame is answers[other] else pair.loc[pair["over"] == "All", column].item()
-                    for frame, pair in zip(answers.values(), pairs, strict=True)
-                ]
+            )
+            table[other] = gains["difference"].to_numpy()
+            table[f"{other}, low"] = gains["low"].to_numpy()
+            table[f"{other}, high"] = gains["high"].to_numpy()
         return table
 
     def ranked(self) -> pd.DataFrame:
         """Whether a head that also learns boxes ranks worse, on the block's test films."""
         test = self.parts["test"]
         films = test["patient_id"].between(*real_films.BLOCK).to_numpy()
-        store_scores = [
-            inference.forward(self.network)(
-                explain.read_films(test["film"][start : start + 64], self.paths,
-                self.network.input_shape[1])
-            )
-            for start in range(0, len(test), 64)
-        ]  # fmt: skip
-        scores = {"the network": np.concatenate(store_scores)} | {
-            name: answered(head, self.told["test"])[0] for name, head in self.heads().items()
-        }
+        names = test["film"].tolist()
+        size, run = self.network.input_shape[1], inference.forward(self.network)
+        own = [
+            run(explain.read_films(names[start : start + 64], self.paths, size))
+            for start in range(0, len(names), 64)
+        ]
+        heads = self.heads()
+        scores = {name: answered(head, self.told["test"])[0] for name, head in heads.items()}
+        scores["the network"] = np.concatenate(own)
+        part = test[films]
         judged = {
-            name: ranking.Judged.of(test[films], pd.DataFrame(one[films], test.index[films],
-            list(FINDINGS))) for name, one in scores.items()
-        }  # fmt: skip
-        learned = next(iter(self.heads()))
-        differences = between(judged)
+            name: ranking.Judged.of(part, pd.DataFrame(one[films], part.index, list(FINDINGS)))
+            for name, one in scores.items()
+        }
+        first = next(iter(judged))
         rows = []
         for name, one in judged.items():
-            table = ranking.auroc_by_finding(one).set_index("finding").loc["Mean"]
-            row = {"scores": name, "auroc": table["auroc"], "low": table["low"],
-                   "high": table["high"]}  # fmt: skip
+            mean = ranking.auroc_by_finding(one).set_index("finding").loc["Mean"]
+            row = {"scores": name, "auroc": mean["auroc"], "low": mean["low"], "high": mean["high"]}
+            if name != first:
+                pair = between({first: judged[first], name: one}).set_index("finding").loc["Mean"]
+                row |= {
+                    "difference": pair["difference"],
+                    "difference, low": pair["low"],
+                    "difference, high": pair["high"],
+                }
             rows.append(row)
-        mean = differences[differences["finding"] == "Mean"]
-        table = pd.DataFrame(rows)
-        told = mean[(mean["model"] == learned) | (mean["other"] == learned)]
-        for row in told.itertuples():
-            other, sign = (row.other, 1) if row.model == learned else (row.model, -1)
-            low, high = sorted((sign * row.low, sign * row.high))
-            place = table["scores"] == other
-            table.loc[place, "difference of the head that learns boxes"] = sign * row.difference
-            table.loc[place, "difference low"] = low
-            table.loc[place, "difference high"] = high
-        return table
+        return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""The benchmark of heatmaps: its maps and its head by hand, and what is quoted of it."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr.config import PROJECT
+from cxr.evaluation.localisation import Case
+from cxr.modelling.tensors import keras
+
+sys.path.insert(0, str(PROJECT / "benchmarks" / "accuracy"))
+import heatmaps
+
+# One film, two cells side by side, two channels.
+FEATURES = np.array([[1.0, 2.0], [3.0, 0.0]]).reshape(1, 1, 2, 2)
+GRADIENT = np.array([[1.0, -1.0], [2.0, 0.0]]).reshape(1, 1, 2, 2)
+
+
+def test_maps_after_the_fact_by_hand():
+    average = np.zeros((1, 2, 2))
+    # 1 * 1 - 1 * 2 = -1 is cut at 0; 2 * 3 = 6.
+    assert heatmaps.hires_cam(FEATURES, GRADIENT, average).tolist() == [[[0, 6]]]
+    # What speaks against is left out before the sum: 1 and 6.
+    assert heatmaps.layer_cam(FEATURES, GRADIENT, average).tolist() == [[[1, 6]]]
+    # First channel, whose values add up to 4: 1 / (2 + 4) * 1 + 4 / (8 + 32) * 2 = 11 / 30.
+    # The second has no gradient that speaks for the finding.
+    expected = np.array([[[1, 3]]]) * 11 / 30
+    np.testing.assert_allclose(heatmaps.grad_cam_plus_plus(FEATURES, GRADIENT, average), expected)
+
+
+def test_occlusion_is_hottest_where_the_score_falls_most():
+    film = keras.Input((16, 16, 1))
+    corner = keras.layers.Cropping2D(((0, 12), (12, 0)))(film)
+    mean = keras.layers.GlobalAveragePooling2D()(corner)
+    network = keras.Model(film, keras.layers.Dense(14, activation="sigmoid")(mean))
+    network.layers[-1].set_weights([np.full((1, 14), 0.05), np.full(14, -1.0)])
+    picture = np.zeros((1, 16, 16, 1), np.uint8)
+    picture[0, :4, 12:] = 80
+    (made,) = heatmaps.occlusion(network, picture, np.array([3]))
+    assert made.shape == (9, 9)
+    # The grey of the film is 80 / 16 = 5, so the logit falls from 4 to 0.25; next to the
+    # corner half of it is hidden.
+    assert np.unravel_index(made.argmax(), made.shape) == (1, 7)
+    assert made[1, 7] == pytest.approx(0.05 * 75, rel=1e-3)
+    assert made[1, 6] == pytest.approx(0.05 * 75 / 2, rel=1e-3)
+
+
+def test_pools_by_hand():
+    told = np.zeros((1, 1, 2, 3), np.float16)
+    logits = np.zeros((1, 1, 2, heatmaps.OPACITY + 1), np.float32)
+    logits[0, 0, :, 0] = np.log(1 / 3), np.log(3)  # probabilities of 1/4 and 3/4
+    film = {
+        pool: 1 / (1 + np.exp(-float(heatmaps.Head(pool, told).pooled(logits)[0, 0])))
+        for pool in heatmaps.POOLS
+    }
+    assert film["noisy-or"] == pytest.approx(1 - 3 / 4 * 1 / 4, rel=1e-5)
+    assert film["mean"] == pytest.approx(1 / 2, rel=1e-5)
+    # The mean of the odds, 1/3 and 3, is 5/3.
+    assert film["soft maximum"] == pytest.approx(5 / 8, rel=1e-5)
+
+
+def test_a_head_learns_where_from_the_films_that_were_read():
+    random = np.random.default_rng(0)
+    told = random.normal(size=(64, 3, 3, 2)).astype(np.float16)
+    covered = (told[..., 0] > 1).astype(np.float32)
+    labels = np.zeros((64, 14), np.float32)
+    read = np.ones(64, np.float32)
+    films = told, labels, covered, read
+    _, maps = heatmaps.answered(heatmaps.taught("noisy-or", *films, epochs=150), told)
+    assert maps[covered == 1].mean() > 1.3 * maps[covered == 0].mean()
+    untold = heatmaps.taught("noisy-or", *films, epochs=1, boxes=False)
+    assert np.ptp(heatmaps.answered(untold, told)[1]) == 0
+
+
+def test_no_patients_boxes_teach_the_maps_that_they_judge():
+    frame = pd.DataFrame(
+        {"film": [f"{n}.png" for n in range(12)], "patient_id": np.arange(12) // 2}
+    )
+    cases = [
+        Case(row.film, row.patient_id, "Lung Opacity", np.array([[0, 0, 512, 512.0]]))
+        for row in frame.itertuples()
+    ]
+
+    def learn(known, asked):
+        assert known.sum() + asked.sum() == 12
+        assert not set(frame["patient_id"][known]) & set(frame["patient_id"][asked])
+        maps = np.zeros((asked.sum(), 2, 2))
+        maps[:, 0, 0] = 1
+        return maps
+
+    assert heatmaps.folded(frame, cases, learn) == (1, 1)
