@@ -20,7 +20,7 @@ def answers(folder: Path) -> dict[str, np.ndarray]:
     findings = np.arange(len(films)) % 14
     found = {}
     for path in sorted(folder.glob("*.keras")):
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+        network = inference.read_network(path)
         found[f"scores {path.stem}"] = inference.forward(network)(films)
         explainer = explain.Explainer(network, films[:3])
         for method in explain.METHODS:
@@ -41,11 +41,10 @@ def train(folder: Path, options: dict) -> None:
     import pandas as pd
     import test_training as toy
 
-    from cxr.modelling import models
-    from cxr.modelling.tensors import keras
+    from cxr.modelling import inference, models
 
     if (start := folder / "start.keras").exists():
-        models.build = lambda *name, **size: keras.saving.load_model(start, compile=False)
+        models.build = lambda *name, **size: inference.read_network(start)
     frame = pd.read_csv(folder / "films.csv")
     paths = {film: folder / "films" / film for film in frame["film"]}
     splits = dict(iter(frame.groupby("split")))

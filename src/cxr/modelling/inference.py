@@ -26,9 +26,23 @@ def load_network(folder: Path) -> keras.Model:
     path = verified_model(Path(folder))
     try:
         with devices.own_scope():
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
+            return read_network(path)
     except Exception as error:
         raise InputError(f"{path} cannot be loaded ({error}); {_anew(folder)}") from error
+
+
+class _NotSynchronized(keras.layers.BatchNormalization):
+    """Normalisation as TensorFlow saved it, for JAX, which refuses an option that it needs not."""
+
+    @classmethod
+    def from_config(cls, config):
+        return keras.layers.BatchNormalization(**(config | {"synchronized": False}))
+
+
+def read_network(path: Path) -> keras.Model:
+    """A model file, whichever backend wrote it, in Keras's safe mode."""
+    instead = {"BatchNormalization": _NotSynchronized} if jax else None
+    return keras.saving.load_model(path, custom_objects=instead, compile=False, safe_mode=True)
 
 
 def verified_model(folder: Path) -> Path:

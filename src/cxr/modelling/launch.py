@@ -16,8 +16,8 @@ from cxr.errors import InputError
 
 # What every process says when another one has gone.
 LOST = (
-    "another process of this training has ended or cannot be reached any more; its own output "
-    "says why. Finished epochs are kept: start all processes again, and training goes on."
+    "another process of this training has ended, or cannot be reached; its own output says why. "
+    "Finished epochs are kept: start all processes again, and training goes on."
 )
 
 # Slurm names no port: one that differs from job to job, above the usual services.

@@ -123,9 +123,8 @@ def batches(
             # Real films as filling: blank ones would disturb batch normalisation.
             filled = np.concatenate(
                 [
-                    np.concatenate([films, np.resize(shuffled[part::parts][:full], left)])
-                    for part, films in zip(mine, taken, strict=True)
-                    for left in [places - len(films)]
+                    _filled(films, shuffled[part::parts], places)
+                    for films, part in zip(taken, mine, strict=True)
                 ]
             )
             counts = np.concatenate([np.arange(places) < len(films) for films in taken])
@@ -154,6 +153,11 @@ def batches(
     # and so on up to a minute: an epoch could end only when it woke up, up to twice as late.
     options.autotune.enabled = False
     return dataset.with_options(options)
+
+
+def _filled(films: np.ndarray, others: np.ndarray, places: int) -> np.ndarray:
+    """`films`, and as many of `others` as are missing."""
+    return np.concatenate([films, np.resize(others[:places], places - len(films))])
 
 
 def read_ahead(load: Callable, parts: Iterable) -> Iterator:
