@@ -61,6 +61,7 @@ class Results:
         interval: how intervals were made, in words.
         command: what makes the tables again.
         phantoms: whether the films are drawn.
+        stills: where `stills.write` kept some of them to look at, if it did.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Results:
     interval: str
     command: str
     phantoms: bool = False
+    stills: Path = Path("stills.json")
 
     def named(self) -> dict[str, str]:
         """Run -> what pages call it: without the split, where that leaves no two alike."""
@@ -192,6 +194,7 @@ def of_folder(folder: Path) -> Results:
         films=summary.get("films", "which films these are is not stated"),
         interval=summary.get("interval", INTERVAL),
         command=summary.get("command", "command not stated"),
+        stills=folder / "stills.json",
     )
 
 
@@ -221,4 +224,5 @@ def of_profile(config: Config) -> Results:
         interval=INTERVAL,
         command=f"make run PROFILE={config.profile}",
         phantoms=config.phantoms,
+        stills=config.presentation / "figures" / "stills.json",
     )
