@@ -443,7 +443,7 @@ def _publish(options: argparse.Namespace) -> int:
     import tempfile
 
     from cxr import artifacts
-    from cxr.publish import notebooks, results
+    from cxr.publish import notebooks, stills
 
     # A root of its own, made and removed: what a reader sees was all done in this run.
     with tempfile.TemporaryDirectory() as root:
@@ -451,8 +451,8 @@ def _publish(options: argparse.Namespace) -> int:
         try:
             notebooks.publish(config, _environment(config))
             # The slides of real films' results show these drawings: no real film is kept.
-            shown = results.of_profile(config).stills.read_text(encoding="utf-8")
-            artifacts.write_text(_KEPT / "stills.json", shown)
+            drawings = config.presentation / "figures" / stills.NAME
+            artifacts.write_text(_KEPT / stills.NAME, drawings.read_text(encoding="utf-8"))
         except notebooks.CellError as error:
             print(f"cxr: {error}", file=sys.stderr)
             return 1

@@ -55,8 +55,8 @@ def test_of_each_outcome_a_film_with_boxes_is_preferred(tmp_path, files):
 def test_what_is_left_alone_is_not_shown(tmp_path, files):
     shown = kept(tmp_path, files, ["false alarm", "correctly left alone", "miss"], [NONE] * 3)
     assert [one.outcome for one in shown] == ["miss", "false alarm"]
-    assert shown[0].words == "labelled Mass; 0.10 at a threshold of 0.50: not flagged"
-    assert shown[1].words == "not labelled Mass; 0.90 at a threshold of 0.50: flagged"
+    assert shown[0].words == "labelled Mass; 10 % at a threshold of 50 %: not flagged"
+    assert shown[1].words == "not labelled Mass; 90 % at a threshold of 50 %: flagged"
 
 
 def test_the_box_is_drawn_where_it_lies(tmp_path, files):

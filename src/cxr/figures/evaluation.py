@@ -428,7 +428,7 @@ def _curve_grid(
         figure.add_annotation(
             text=("<br>" if intervals else "&nbsp; ").join(dict.fromkeys(numbers)),
             x=0.98,
-            y=ends[0] + 0.01 if metric == "auroc" else 0.995 * ends[1],
+            y=ends[0] if metric == "auroc" else 0.995 * ends[1],
             xanchor="right",
             yanchor="bottom" if metric == "auroc" else "top",
             showarrow=False,

@@ -440,12 +440,14 @@ def _places(results: Results, best: Run) -> Slide:
             "Not measured: none of the scored films has boxes that radiologists drew around a "
             "finding, so nothing here says whether the model looks where the finding is.",
         )
+    named = results.named()
+    for run, words in named.items():
+        table["method"] = table["method"].str.replace(run, words, regex=False)
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
-    rows, named = points.set_index("method"), results.named()
-    rivals = (best.name, f"{best.name}, shuffled weights", "mean box")
+    rivals = (named[best.name], f"{named[best.name]}, shuffled weights", "mean box")
     said = "; ".join(
-        f"{method.replace(best.name, named[best.name])} {percent(row)}"
-        for method, row in rows.iterrows()
+        f"{method} {percent(row)}"
+        for method, row in points.set_index("method").iterrows()
         if method in rivals
     )
     drawn = "Phantoms' signs are drawn into the boxes. " if results.phantoms else ""
@@ -470,13 +472,16 @@ def _films(results: Results) -> list[Slide]:
     if not shown:
         return []
     lead = "The heatmap shows what raised the score"
-    lead += ", the blue box where the finding is. " if any(s.boxes for s in shown) else ". "
-    lead += "Below each film its probability, and the threshold as a black mark."
+    lead += ", the blue box where the finding was marked. " if any(s.boxes for s in shown) else ". "
+    lead += "Below each film its probability on a root scale, with the threshold as a black mark."
     foot = "These are films of this run: whoever passes the slides on passes them on, too."
     if all(still.phantom for still in shown):
         foot = ""
-        lead += " The films are drawings" + (
-            "." if results.phantoms else ", read by the demo's model: no real film is kept here."
+        lead += (
+            " The films are drawings."
+            if results.phantoms
+            else " No real film is kept with these results: these are drawings, read by the "
+            "demo's model, which is none of those above."
         )
     titled = ", ".join(f"a {still.outcome}" for still in shown)
     body = _body("films", stills=shown, place=lambda share: f"{100 * share**0.5:.1f}%")

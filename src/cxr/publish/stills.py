@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 
 from cxr import artifacts, figures
+from cxr.figures.film_viewer import percent
 from cxr.figures.page import embedded
 from cxr.findings import label
+
+# What the file is called, wherever it lies.
+NAME = "stills.json"
 
 OUTCOMES = ("hit", "miss", "false alarm")
 
@@ -40,7 +44,10 @@ class Still:
         """What happened to this film."""
         labelled = f"{'not ' * (self.outcome == 'false alarm')}labelled {label(self.finding)}"
         reached = "flagged" if self.score >= self.threshold else "not flagged"
-        return f"{labelled}; {self.score:.2f} at a threshold of {self.threshold:.2f}: {reached}"
+        return (
+            f"{labelled}; {percent(self.score)} at a threshold of {percent(self.threshold)}: "
+            f"{reached}"
+        )
 
 
 def write(
@@ -80,10 +87,10 @@ def write(
     artifacts.write_json(path, kept)
 
 
-def read(path: Path) -> list[Still]:
+def read(path: Path | None) -> list[Still]:
     """What `write` kept; nothing where no film was kept.
 
     Raises:
         InputError: if the file cannot be read.
     """
-    return [Still(**kept) for kept in artifacts.read_json(path)] if path.exists() else []
+    return [Still(**kept) for kept in artifacts.read_json(path)] if path and path.exists() else []
