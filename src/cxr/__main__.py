@@ -9,6 +9,9 @@ from pathlib import Path
 from cxr.config import PROFILES, PROJECT, SOURCES, SPLITS, Config, load_config
 from cxr.errors import InputError
 
+# The results on real films that the project keeps, and that its README quotes.
+_KEPT = PROJECT / "presentation" / "results" / "images128"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse `arguments`, do as told, and return the exit code: 0, or 1 after an error."""
@@ -498,7 +501,7 @@ def _readme(options: argparse.Namespace) -> int:
     from cxr.fetch import small_files
     from cxr.publish import deck, readme, results
 
-    found = results.of_folder(PROJECT / "presentation" / "results" / "images128")
+    found = results.of_folder(_KEPT)
     known = deck.read_facts(small_files.path_of("records"))
     for written in (
         *readme.write(found, PROJECT / "README.md"),
@@ -511,13 +514,17 @@ def _readme(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     import tempfile
 
-    from cxr.publish import notebooks
+    from cxr import artifacts
+    from cxr.publish import notebooks, stills
 
     # A root of its own, made and removed: what a reader sees was all done in this run.
     with tempfile.TemporaryDirectory() as root:
         config = load_config({}, profile="demo", root=Path(root))
         try:
             notebooks.publish(config, _environment(config))
+            # The slides of real films' results show these drawings: no real film is kept.
+            drawings = config.presentation / "figures" / stills.NAME
+            artifacts.write_text(_KEPT / stills.NAME, drawings.read_text(encoding="utf-8"))
         except notebooks.CellError as error:
             print(f"cxr: {error}", file=sys.stderr)
             return 1

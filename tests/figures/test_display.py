@@ -89,7 +89,7 @@ def test_a_figure_without_a_title_is_refused():
 
 
 def test_a_screen_reader_says_the_title_without_markup(figure):
-    assert 'role="group" aria-label="Films with a Mass"' in figures.fragment(figure, "one")
+    assert 'role="group" aria-label="Films with a Mass. ' in figures.fragment(figure, "one")
 
 
 def test_data_cannot_end_the_script(figure):

@@ -76,6 +76,19 @@ def test_the_roc_grid_has_a_curve_per_model_and_finding_and_its_auroc(judged, au
     assert "too few patients" in texts(figure) and "not a medical device" in texts(figure)
 
 
+def test_no_curve_can_reach_the_numbers_of_its_panel(judged, auroc):
+    curves = {name: ranking.roc_curves(one) for name, one in judged.items()}
+    figure = figures.roc_grid(curves, auroc)
+    low, high = figure.layout.yaxis.range
+    numbers = [note for note in figure.layout.annotations if note.xref == "x2"]
+    assert [note.yanchor for note in numbers] == ["bottom"] and numbers[0].y == low
+    # Two lines of 12 px below 0, in a panel of 0.267 of the height between the margins.
+    panel = 0.267 * (figure.layout.height - 150)
+    assert -low / (high - low) * panel > 2 * 1.3 * 12
+    alone = figures.roc_grid(curves, auroc, intervals=False)
+    assert -alone.layout.yaxis.range[0] < -low and "–" not in alone.layout.annotations[-2].text
+
+
 def test_precision_recall_starts_at_reachable_points(judged):
     curves = {name: ranking.precision_recall_curves(one) for name, one in judged.items()}
     tables = {name: ranking.auprc_by_finding(one) for name, one in judged.items()}

@@ -42,6 +42,18 @@ def test_every_axis_title_has_room_above_the_next_panels_name():
     assert changes["yaxis3.title.text"] == ""
 
 
+def test_a_panel_without_a_curve_takes_its_place_among_the_others():
+    curve = pd.DataFrame({"sensitivity": [0, 1], "precision": [1, 0.1], "threshold": 0.5})
+    curves = pd.concat([curve.assign(finding=finding) for finding in FINDINGS[:13]])
+    auprc = pd.DataFrame({"finding": [*FINDINGS, "Mean"], "auprc": 0.2, "low": 0.1, "high": 0.3})
+    auprc["prevalence"] = 0.1
+    figure = figures.precision_recall_grid({"m": curves}, {"m": auprc})
+    changes = narrow.reflowed(figure)
+    assert FINDINGS[13] == "Hernia"
+    assert changes["xaxis14.domain"] == changes["xaxis12.domain"]
+    assert changes["yaxis14.domain"] == changes["yaxis13.domain"]
+
+
 def test_what_is_no_grid_keeps_its_layout():
     assert narrow.reflowed(go.Figure(go.Bar(x=[1], y=[1]), {"title": "One"})) is None
 

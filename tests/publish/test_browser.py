@@ -272,7 +272,7 @@ def test_the_threshold_is_tried_by_keyboard_on_a_thousand_people(published, read
     _, folder = published
     reader = read(offline=True)
     reader.tab.goto((folder / "index.html").as_uri())
-    says, people = reader.tab.locator("#threshold-says"), reader.tab.locator(".people i")
+    says, people = reader.tab.locator(".says"), reader.tab.locator(".people i")
     # 50 of 1,000 are ill: 25 found, 95 of the other 950 flagged; 25 of 120 are 21 %.
     assert "25 are found" in says.text_content() and "95 others" in says.text_content()
     assert "flagged, 21 % have it" in says.text_content()

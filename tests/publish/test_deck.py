@@ -8,7 +8,7 @@ import pytest
 
 from cxr import __main__, artifacts, config
 from cxr.errors import InputError
-from cxr.publish import browser, deck, results, slides
+from cxr.publish import browser, deck, results, slides, stills
 
 REAL = config.PROJECT / "presentation" / "results" / "images128"
 ORDER = [
@@ -23,6 +23,7 @@ ORDER = [
     "calibration",
     "groups",
     "places",
+    "films",
     "limits",
     "next",
 ]
@@ -95,7 +96,7 @@ def test_scores_and_figures_follow_the_tables(copy, known):
     assert 0.9111 in drawn[0].x
 
 
-def test_each_curve_has_the_interval_of_its_own_finding(known):
+def test_each_curve_has_the_auroc_of_its_own_finding(known):
     figure = by_name(results.of_folder(REAL), known)["roc"].figure
     corners = [note.text for note in figure.layout.annotations if "span style" in note.text]
     tables = results.of_folder(REAL).tables("auroc")
@@ -104,8 +105,8 @@ def test_each_curve_has_the_interval_of_its_own_finding(known):
     for corner, finding in zip(corners, known_ones, strict=True):
         for table in tables.values():
             row = table.set_index("finding").loc[finding]
-            bounds = "" if pd.isna(row["low"]) else f" ({row['low']:.2f}–{row['high']:.2f})"
-            assert f">{row['auroc']:.3f}{bounds}<" in corner, finding
+            # The intervals stand on the slide before.
+            assert f">{row['auroc']:.3f}<" in corner, finding
 
 
 def test_the_run_that_validation_prefers_is_looked_at_whatever_the_test_says(copy, known):
@@ -131,9 +132,49 @@ def test_a_lead_is_told_from_the_side_of_the_best_run(copy, known):
     assert "ahead of baseline: +0.020 (-0.010 to +0.050)" in lead
 
 
-def test_boxes_that_are_missing_are_said_to_be(known):
-    slide = by_name(results.of_folder(REAL), known)["places"]
+def test_boxes_that_are_missing_are_said_to_be(copy, known):
+    (copy / "localisation_rsna_mobilenet_small-patient.csv").unlink()
+    slide = by_name(results.of_folder(copy), known)["places"]
     assert slide.figure is None and "Not measured: none of the scored films has boxes" in slide.body
+
+
+def test_where_nih_drew_no_boxes_those_of_rsna_are_shown(known):
+    slide = by_name(results.of_folder(REAL), known)["places"]
+    table = results.of_folder(REAL).table("localisation_rsna", "mobilenet_small-patient")
+    row = table.query("measure == 'pointing game' and finding == 'All'").iloc[0]
+    assert "boxed opacities for RSNA" in slide.lead
+    assert f"mobilenet_small {100 * row['value']:.0f} %" in slide.lead
+    assert slide.figure.data[0].name == "mobilenet_small"
+
+
+def kept(folder, **changes):
+    """Say of the films in a folder of results what `changes` say."""
+    path = folder / stills.NAME
+    artifacts.write_json(path, [one | changes for one in artifacts.read_json(path)])
+
+
+def test_beside_real_films_results_stand_drawings_that_say_so(known):
+    slide = by_name(results.of_folder(REAL), known)["films"]
+    assert slide.title == "A hit, a miss, a false alarm"
+    assert "No real film is kept" in slide.lead and "drawings, read by the demo" in slide.lead
+    assert re.findall('alt="(.*?);', slide.body) == [
+        "Drawing of a chest film with a heatmap and a box",
+        "Drawing of a chest film with a heatmap and a box",
+        "Drawing of a chest film with a heatmap",
+    ]
+    assert len(slide.body) < 100_000
+
+
+def test_films_of_ones_own_run_are_shown_as_such(copy, known):
+    kept(copy, phantom=False, boxes=0)
+    slide = by_name(results.of_folder(copy), known)["films"]
+    assert "drawing" not in slide.lead + slide.body and "box" not in slide.lead + slide.body
+    assert "passes them on, too" in slide.foot
+
+
+def test_without_films_there_is_no_slide_of_them(copy, known):
+    (copy / stills.NAME).unlink()
+    assert list(by_name(results.of_folder(copy), known)) == [n for n in ORDER if n != "films"]
 
 
 def test_localisation_is_shown_where_it_was_judged(copy, known):
@@ -156,9 +197,9 @@ def test_scores_of_unknown_origin_make_a_deck_that_says_what_is_unknown(copy, kn
             path.unlink()
     (copy / "auroc_baseline-patient.csv").rename(copy / "auroc_theirs.csv")
     told = by_name(results.of_folder(copy), known)
-    assert list(told) == ORDER
+    assert list(told) == [name for name in ORDER if name != "films"]
     without = {name for name, slide in told.items() if slide.figure is None}
-    assert without == set(ORDER) - {"data", "split", "ranking"}
+    assert without == set(ORDER) - {"films", "data", "split", "ranking"}
     assert "not stated" in told["models"].body and "split not stated" in told["ranking"].foot
     for name in ("roc", "controls", "calibration", "groups", "places"):
         assert words(told[name].body), name

@@ -493,7 +493,10 @@ def test_the_picture_stands_where_scripts_do_not_run():
     # By itself, and inside the HTML, which some viewers prefer and rid of its scripts.
     assert output.data["image/png"] == encoded
     without_scripts = re.sub("<script>.*?</script>", "", output.data["text/html"], flags=re.DOTALL)
-    assert f'<img alt="Films with a Mass" src="data:image/png;base64,{encoded}"' in without_scripts
+    assert (
+        f'<img alt="Films with a Mass. Found: Mass: 3" src="data:image/png;base64,{encoded}"'
+        in without_scripts
+    )
     # The rest is as before: a reader with scripts gets the same figure.
     before = figure_notebook().cells[1].outputs[0].data
     assert output.data[PLOTLY_TYPE] == before[PLOTLY_TYPE]

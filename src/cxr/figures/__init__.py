@@ -1,7 +1,7 @@
 """Frames in, plotly figures out; `show` displays one everywhere a notebook is read."""
 
 from cxr.figures.calibration import decision_grid, operating_points, reliability_grid
-from cxr.figures.display import bundle, fragment, save, show, spoken, write_library
+from cxr.figures.display import bundle, fragment, save, show, write_library
 from cxr.figures.evaluation import (
     adjudicated,
     against_readings,
@@ -14,8 +14,9 @@ from cxr.figures.evaluation import (
     roc_grid,
     subgroup_gaps,
 )
+from cxr.figures.in_words import spoken
 from cxr.figures.judged import judged
-from cxr.figures.localisation import gallery, overlap_curves, pointing
+from cxr.figures.localisation import gallery, overlap_curves, pointing, still
 from cxr.figures.positives import arrived
 from cxr.figures.records import (
     age_by_finding,
@@ -94,6 +95,7 @@ __all__ = [
     "show",
     "split_balance",
     "spoken",
+    "still",
     "subgroup_gaps",
     "view_by_finding",
     "write_library",

@@ -5,7 +5,6 @@ import hashlib
 import html
 import itertools
 import json
-import re
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -13,6 +12,7 @@ import plotly.offline
 from IPython.display import display
 
 from cxr import artifacts
+from cxr.figures.in_words import described, spoken
 from cxr.figures.narrow import reflowed
 from cxr.figures.page import page
 from cxr.figures.style import MUTED, TEMPLATE
@@ -91,29 +91,6 @@ style="height:{height}px;overflow:auto hidden">\
 _PICTURE = '<img alt="{said}" src="data:image/png;base64,{data}" style="width:100%">'
 
 _CONFIG = {"responsive": True, "displaylogo": False}
-
-
-def spoken(figure: go.Figure) -> str:
-    """The figure's title without markup: what a screen reader says."""
-    title = figure.layout.title.text
-    if not title:
-        raise ValueError("a figure needs a title: it is also its text for screen readers")
-    return " ".join(re.sub("<[^>]*>", " ", title).split())
-
-
-def described(figure: go.Figure) -> str:
-    """What a static picture shows, for who cannot see it: title, note, axes and series."""
-    layout = figure.layout
-    names = dict.fromkeys(trace.name for trace in figure.data if trace.name)
-    axes = [axis.title.text for axis in (*figure.select_xaxes(), *figure.select_yaxes())]
-    parts = {
-        "": [spoken(figure)],
-        "Note: ": [layout.title.subtitle.text],
-        "Axes: ": dict.fromkeys(filter(None, axes)),
-        "Shown: ": list(names)[:14],
-    }
-    told = (start + ", ".join(filter(None, texts)) for start, texts in parts.items() if any(texts))
-    return " ".join(re.sub("<[^>]*>", " ", ". ".join(told)).split())
 
 
 def fragment(

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cxr.figures.narrow import columns
 from cxr.figures.panels import (
     LEGEND_ABOVE,
     SYMBOLS,
@@ -27,24 +28,24 @@ from cxr.figures.style import INK, MUTED, PALETTE, readable
 from cxr.findings import FINDINGS, TOO_FEW, label
 
 
-def roc_grid(curves: Mapping[str, pd.DataFrame], auroc: Mapping[str, pd.DataFrame]) -> go.Figure:
+def roc_grid(
+    curves: Mapping[str, pd.DataFrame],
+    auroc: Mapping[str, pd.DataFrame],
+    *,
+    intervals: bool = True,
+) -> go.Figure:
     """One small ROC plot per finding, all models in each.
 
     Args:
         curves: model name -> frame of `ranking.roc_curves`.
         auroc: model name -> frame of `ranking.auroc_by_finding`; same names.
+        intervals: beside each AUROC; without them, those of all models stand in one line.
     """
-    figure = _curve_grid(
-        curves,
-        auroc,
-        "auroc",
-        x=("false_positive_rate", "1 − specificity"),
-        y=("sensitivity", "sensitivity"),
-        corner="bottom",
-    )
+    figure = _curve_grid(curves, auroc, "auroc", intervals=intervals)
     for place in range(len(FINDINGS)):
         figure.add_trace(diagonal(), **cell(place))
-    entitle(figure, "ROC curve of each finding, with its AUROC and 95 % interval")
+    beside = " and 95 % interval" if intervals else ""
+    entitle(figure, f"ROC curve of each finding, with its AUROC{beside}")
     return figure
 
 
@@ -57,14 +58,7 @@ def precision_recall_grid(
         curves: model name -> frame of `ranking.precision_recall_curves`.
         auprc: model name -> frame of `ranking.auprc_by_finding`; same names.
     """
-    figure = _curve_grid(
-        curves,
-        auprc,
-        "auprc",
-        x=("sensitivity", "sensitivity (recall)"),
-        y=("precision", "PPV (precision)"),
-        corner="top",
-    )
+    figure = _curve_grid(curves, auprc, "auprc")
     prevalence = next(iter(auprc.values())).set_index("finding")["prevalence"]
     for place, finding in enumerate(FINDINGS):
         figure.add_hline(
@@ -379,32 +373,44 @@ def predicted_versus_actual(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
     return figure
 
 
+# Columns of the curves that a metric sums up, and their words: across, and up.
+_AXES = {
+    "auroc": (("false_positive_rate", "1 − specificity"), ("sensitivity", "sensitivity")),
+    "auprc": (("sensitivity", "sensitivity (recall)"), ("precision", "PPV (precision)")),
+}
+
+
 def _curve_grid(
     curves: Mapping[str, pd.DataFrame],
     tables: Mapping[str, pd.DataFrame],
     metric: str,
     *,
-    x: tuple[str, str],
-    y: tuple[str, str],
-    corner: str,
+    intervals: bool = True,
 ) -> go.Figure:
-    """A panel per finding with one curve per model, its metric and interval in a corner."""
+    """A panel per finding with one curve per model, and its metric beyond the curves."""
+    x, y = _AXES[metric]
+    lines = len(curves) if intervals else 1
+    # Curves may go anywhere between 0 and 1, so the numbers stand outside: ROC curves end in
+    # the upper corner, those of precision begin there.
+    room = min(0.03 + 0.1 * lines, 0.5)
+    ends = [1.01 - 1.01 / (1 - room), 1.01] if metric == "auroc" else [0, 1.01 / (1 - room)]
     figure = finding_grid()
-    # Numbers in an upper corner stand above the curves, which may go anywhere.
-    ceiling = 1.01 if corner == "bottom" else 1.01 / (1 - min(0.13 * len(curves), 0.5))
+    figure.update_layout(height=720 + 40 * lines)
+    columns(figure, 2, panel=125 + 12 * lines)
     for place, finding in enumerate(FINDINGS):
         where = cell(place)
-        lines = []
+        numbers = []
         for colour, (name, curve) in enumerate(curves.items()):
             part = curve[curve["finding"] == finding]
             table = tables[name].set_index("finding")
             if part.empty:
-                lines.append(_why(table, finding))
+                numbers.append(_why(table, finding))
                 continue
             row = table.loc[finding]
-            bounds = "" if pd.isna(row["low"]) else f" ({row['low']:.2f}–{row['high']:.2f})"
+            bounds = f" ({row['low']:.2f}–{row['high']:.2f})"
             ink = readable(PALETTE[colour % 7])
-            lines.append(f"<span style='color:{ink}'>{row[metric]:.3f}{bounds}</span>")
+            bounds = bounds if intervals and pd.notna(row["low"]) else ""
+            numbers.append(f"<span style='color:{ink}'>{row[metric]:.3f}{bounds}</span>")
             figure.add_trace(
                 go.Scatter(
                     mode="lines",  # plotly marks the points of short lines otherwise
@@ -420,11 +426,11 @@ def _curve_grid(
                 **where,
             )
         figure.add_annotation(
-            text="<br>".join(dict.fromkeys(lines)),
+            text=("<br>" if intervals else "&nbsp; ").join(dict.fromkeys(numbers)),
             x=0.98,
-            y=0.04 if corner == "bottom" else 0.995 * ceiling,
+            y=ends[0] if metric == "auroc" else 0.995 * ends[1],
             xanchor="right",
-            yanchor=corner,
+            yanchor="bottom" if metric == "auroc" else "top",
             showarrow=False,
             align="right",
             font={"size": 12},
@@ -433,7 +439,7 @@ def _curve_grid(
     means = {n: t.set_index("finding").loc["Mean", metric] for n, t in tables.items()}
     series_legend(figure, {n: f"{n}: mean {number(value)}" for n, value in means.items()})
     figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
-    figure.update_yaxes(range=[0, ceiling], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(range=ends, tickvals=[0, 0.5, 1])
     outer_titles(figure, x[1], y[1])
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.colors
 import plotly.graph_objects as go
-from PIL import Image
+from PIL import Image, ImageDraw
 from plotly.subplots import make_subplots
 
 from cxr.figures import narrow
@@ -27,6 +27,9 @@ from cxr.findings import label
 
 # Side of a film in a gallery, in pixels: enough to see, small enough for a notebook.
 _SIDE = 160
+
+# Radiologists' boxes: Okabe and Ito's sky blue, seen on black lungs and on hot colours.
+_BOX = "#56B4E9"
 
 
 def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
@@ -129,13 +132,14 @@ def gallery(
     for place, file in enumerate(files):
         where = {"row": place // columns + 1, "col": place % columns + 1}
         heatmap = None if heatmaps is None else heatmaps[place]
-        figure.add_trace(go.Image(source=_painted(file, heatmap), hoverinfo="skip"), **where)
+        painted = embedded(_painted(file, heatmap, _SIDE), "JPEG", quality=80)
+        figure.add_trace(go.Image(source=painted, hoverinfo="skip"), **where)
         for x, y, width, height in () if boxes is None else boxes[place]:
             corners = np.array([x, y, x + width, y + height]) * _SIDE / 1024
             figure.add_shape(
                 type="rect",
                 **dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)),
-                line={"color": "#56B4E9", "width": 2},
+                line={"color": _BOX, "width": 2},
                 **where,
             )
     if not len(files):
@@ -167,21 +171,35 @@ def _without_boxes() -> go.Figure:
     return figure
 
 
-def _painted(file: Path, heatmap: np.ndarray | None) -> str:
-    """A film as a data URI, JPEG, with its heatmap blended in."""
+def still(file: Path, heatmap: np.ndarray, boxes: np.ndarray, *, side: int = 320) -> Image.Image:
+    """A film with its heatmap and its drawn boxes as one picture, RGB, `side` pixels square.
+
+    Args:
+        heatmap: float (rows, columns), 0 to 1.
+        boxes: float (n, 4): x, y, width, height in pixels of the 1024-px film.
+    """
+    picture = _painted(file, heatmap, side).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    for x, y, width, height in boxes * side / 1024:
+        pen.rectangle([x, y, x + width, y + height], outline=_BOX, width=max(2, side // 100))
+    return picture
+
+
+def _painted(file: Path, heatmap: np.ndarray | None, side: int) -> Image.Image:
+    """A film, `side` pixels square, with its heatmap blended in."""
     with Image.open(file) as film:
-        side = min(_SIDE, *film.size)
-    picture = film_cache.read_film(file, side)
-    grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+        read = min(side, *film.size)
+    picture = film_cache.read_film(file, read)
+    grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
     if heatmap is not None:
         spread = Image.fromarray(heatmap.astype(np.float32))
-        heat = np.asarray(spread.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)).clip(0, 1)
+        heat = np.asarray(spread.resize((side, side), Image.Resampling.BILINEAR)).clip(0, 1)
         shade = np.asarray(grey, dtype=np.float32)[..., None]
         # The hotter, the less of the film shows through; what is cold stays as it is.
         colours = _INFERNO[(heat * 255).astype(np.uint8)]
         weight = 0.6 * heat[..., None]
         grey = Image.fromarray((shade * (1 - weight) + colours * weight).astype(np.uint8))
-    return embedded(grey, "JPEG", quality=80)
+    return grey
 
 
 # Plotly's Inferno as 256 colours, float (256, 3), 0 to 255.

@@ -11,9 +11,13 @@ _TITLE_LETTER, _NOTE_LETTER = 8.2, 6.2
 _LEFT, _RIGHT, _CAPTION, _TICKS = 52, 10, 26, 24
 
 
-def columns(figure: go.Figure, number: int) -> None:
-    """Say in how many columns a figure's panels stand on a phone."""
-    figure.layout.meta = {"narrow": number}
+def columns(figure: go.Figure, number: int, *, panel: int = 0) -> None:
+    """Say in how many columns a figure's panels stand on a phone.
+
+    Args:
+        panel: height of each, in pixels; by default, what suits their number.
+    """
+    figure.layout.meta = {"narrow": number} | ({"panel": panel} if panel else {})
 
 
 def reflowed(figure: go.Figure) -> dict | None:
@@ -23,7 +27,8 @@ def reflowed(figure: go.Figure) -> dict | None:
         Paths such as "xaxis3.domain" to values, and "height" in pixels; None for a figure
         that keeps its layout and scrolls: one without `columns`.
     """
-    number = (figure.layout.meta or {}).get("narrow")
+    said = figure.layout.meta or {}
+    number = said.get("narrow")
     if not number:
         return None
     panels = _panels(figure)
@@ -32,7 +37,8 @@ def reflowed(figure: go.Figure) -> dict | None:
     lines = max((str(a.text).count("<br>") for a in figure.layout.annotations), default=0)
     left = 10 if pictures else _LEFT
     across = (WIDTH - left - _RIGHT) / number
-    panel = across * 0.96 if pictures else 170 if number == 1 else 125
+    usual = across * 0.96 if pictures else 170 if number == 1 else 125
+    panel = said.get("panel", usual)
     titled = not pictures and all(figure.layout[x].title.text for x, _ in panels)
     # The title of an axis stands lower where its panel is higher.
     ticks = 0 if pictures else _TICKS + (36 if number == 1 else 20) * titled
@@ -61,8 +67,10 @@ def reflowed(figure: go.Figure) -> dict | None:
 
 
 def _panels(figure: go.Figure) -> list[tuple[str, str]]:
-    """Names of the axes of every panel that holds data, in reading order."""
-    used = dict.fromkeys((t.xaxis or "x", t.yaxis or "y") for t in figure.data)
+    """Names of the axes of every panel that is seen, with data or without, in reading order."""
+    used = {(t.xaxis or "x", t.yaxis or "y") for t in figure.data}
+    seen = (axis for axis in figure.select_xaxes() if axis.visible is not False and axis.anchor)
+    used |= {(axis.plotly_name.replace("axis", ""), axis.anchor) for axis in seen}
     full = [(x.replace("x", "xaxis"), y.replace("y", "yaxis")) for x, y in used]
     return sorted(full, key=lambda axes: int(axes[0][5:] or 1))
 

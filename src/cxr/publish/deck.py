@@ -14,7 +14,7 @@ from cxr.evaluation import controls, ranking
 from cxr.figures.page import templates
 from cxr.figures.positives import positives
 from cxr.findings import FINDINGS, NO_FINDING, label
-from cxr.publish import atlas, slides
+from cxr.publish import atlas, slides, stills
 from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import nih, split_checks, splits
@@ -175,6 +175,7 @@ def contents(results: Results, known: Facts) -> list[Slide]:
         _calibration(results, best),
         _groups(results, best),
         _places(results, best),
+        *_films(results),
         _limits(results, best, known),
         _next(results, best),
     ]
@@ -345,7 +346,8 @@ def _curves(results: Results, best: Run) -> Slide:
     auroc = {name: table for name, table in results.tables("auroc").items() if name in curves}
     widths = results.needed("auroc", best.name).set_index("finding").drop("Mean")
     steps = widths["positives"].astype(int)
-    figure = figures.roc_grid(curves, auroc)
+    # The slide before shows the intervals.
+    figure = figures.roc_grid(curves, auroc, intervals=False)
     # On a low slide the numbers of an axis would stand in the next row's titles.
     for row, columns in ((1, 5), (2, 4)):
         for column in range(1, columns + 1):
@@ -428,23 +430,32 @@ def _groups(results: Results, best: Run) -> Slide:
 
 def _places(results: Results, best: Run) -> Slide:
     title = "Where does the model look?"
-    table = results.table("localisation", best.name)
-    if table is None or table.empty:
+    # NIH's boxes surround one finding each, RSNA's any opacity of a lung.
+    known = [results.table(kind, best.name) for kind in ("localisation", "localisation_rsna")]
+    table = next((one for one in known if one is not None and len(one)), None)
+    if table is None:
         return _absent(
             "places",
             title,
             "Not measured: none of the scored films has boxes that radiologists drew around a "
             "finding, so nothing here says whether the model looks where the finding is.",
         )
+    named = results.named()
+    for run, words in named.items():
+        table["method"] = table["method"].str.replace(run, words, regex=False)
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
-    rows, named = points.set_index("method"), results.named()
-    rivals = (best.name, f"{best.name}, shuffled weights", "mean box")
+    rivals = (named[best.name], f"{named[best.name]}, shuffled weights", "mean box")
     said = "; ".join(
-        f"{method.replace(best.name, named[best.name])} {percent(row)}"
-        for method, row in rows.iterrows()
+        f"{method} {percent(row)}"
+        for method, row in points.set_index("method").iterrows()
         if method in rivals
     )
     drawn = "Phantoms' signs are drawn into the boxes. " if results.phantoms else ""
+    if table is not known[0]:
+        drawn = (
+            "Radiologists boxed opacities for RSNA in 2018; each heatmap is that of the likeliest "
+            "of four findings. "
+        )
     return Slide(
         "places",
         title,
@@ -453,6 +464,28 @@ def _places(results: Results, best: Run) -> Slide:
         figure=figures.pointing(table),
         narrowest=640,
     )
+
+
+def _films(results: Results) -> list[Slide]:
+    """Films to look at; no slide where 300 kept none."""
+    shown = stills.read(results.stills)
+    if not shown:
+        return []
+    lead = "The heatmap shows what raised the score"
+    lead += ", the blue box where the finding was marked. " if any(s.boxes for s in shown) else ". "
+    lead += "Below each film its probability on a root scale, with the threshold as a black mark."
+    foot = "These are films of this run: whoever passes the slides on passes them on, too."
+    if all(still.phantom for still in shown):
+        foot = ""
+        lead += (
+            " The films are drawings."
+            if results.phantoms
+            else " No real film is kept with these results: these are drawings, read by the "
+            "demo's model, which is none of those above."
+        )
+    titled = ", ".join(f"a {still.outcome}" for still in shown)
+    body = _body("films", stills=shown, place=lambda share: f"{100 * share**0.5:.1f}%")
+    return [Slide("films", titled[:1].upper() + titled[1:], lead, body=body, foot=foot)]
 
 
 def _limits(results: Results, best: Run, known: Facts) -> Slide:

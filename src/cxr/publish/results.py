@@ -11,6 +11,7 @@ import pandas as pd
 from cxr import artifacts
 from cxr.config import Config
 from cxr.errors import InputError
+from cxr.publish import stills
 
 # How every interval is made: `cxr.evaluation.intervals`.
 INTERVAL = "95 %, each patient left out in turn"
@@ -61,6 +62,7 @@ class Results:
         interval: how intervals were made, in words.
         command: what makes the tables again.
         phantoms: whether the films are drawn.
+        stills: where `stills.write` kept some of them to look at, if it did.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Results:
     interval: str
     command: str
     phantoms: bool = False
+    stills: Path | None = None
 
     def named(self) -> dict[str, str]:
         """Run -> what pages call it: without the split, where that leaves no two alike."""
@@ -195,6 +198,7 @@ def of_folder(folder: Path) -> Results:
         films=summary.get("films", "which films these are is not stated"),
         interval=summary.get("interval", INTERVAL),
         command=summary.get("command", "command not stated"),
+        stills=folder / stills.NAME,
     )
 
 
@@ -224,4 +228,5 @@ def of_profile(config: Config) -> Results:
         interval=INTERVAL,
         command=f"make run PROFILE={config.profile}",
         phantoms=config.phantoms,
+        stills=config.presentation / "figures" / stills.NAME,
     )

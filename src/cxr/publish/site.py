@@ -9,13 +9,13 @@ from pathlib import Path
 
 import nbconvert
 import nbformat
-import numpy as np
 import plotly.graph_objects as go
 from pygments.formatters import HtmlFormatter
 
 from cxr import artifacts, figures
 from cxr.config import PROJECT, Config
 from cxr.errors import InputError
+from cxr.figures import threshold
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page, templates
 from cxr.findings import label
@@ -155,14 +155,15 @@ def _index(
     library: str,
 ) -> str:
     """The first page: what was found, and where everything else is."""
-    means, drawing, threshold = {}, "", ""
+    means, drawing, curves, best = {}, "", None, ""
     with contextlib.suppress(InputError):  # nothing was evaluated yet
         found = results.of_folder(config.presentation / "tables")
         means = {words: found.mean(run) for run, words in found.named().items()}
         title = "AUROC by finding, with 95 % intervals"
         ranked = figures.ranked(found.tables("auroc"), title=title, axis="AUROC", reference=0.5)
         drawing = figures.fragment(ranked, "results", library=library)
-        threshold = _threshold(found)
+        best = found.named()[found.best().name]
+        curves = found.table("roc", found.best().name)
     return (
         templates("cxr.publish")
         .get_template("index.html")
@@ -172,7 +173,8 @@ def _index(
             means=means,
             with_interval=with_interval,
             drawing=drawing,
-            threshold=threshold,
+            best=best,
+            sliders="" if curves is None else threshold.sliders(curves),
             films={_film_page(name): (f"{name}.html", "") for name in galleries},
             notebooks={
                 f"{s} · {_title(b)}": (_address(s), _question(b)) for s, b in executed.items()
@@ -185,20 +187,6 @@ def _index(
 def _film_page(name: str) -> str:
     """A page of films in words: a finding's gallery, or what is said of single films."""
     return "Single films, in full" if name == "films" else label(name.removeprefix("gallery_"))
-
-
-def _threshold(found: results.Results) -> str:
-    """Sliders that show what a threshold of the best model does to 1,000 people."""
-    best = found.best().name
-    table = found.table("roc", best)
-    if table is None or table.empty:
-        return ""
-    columns = ["false_positive_rate", "sensitivity", "threshold"]
-    # The curve's first point flags nobody, at an infinite threshold.
-    finite = table[np.isfinite(table["threshold"])].round(4)
-    curves = {name: part[columns].to_numpy().tolist() for name, part in finite.groupby("finding")}
-    template = templates("cxr.publish").get_template("threshold.html")
-    return template.render(curves=curves, model=found.named()[best], label=label)
 
 
 def _save(folder: Path, name: str, title: str, body: str, links: Mapping[str, str]) -> Path:

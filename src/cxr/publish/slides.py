@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import plotly.offline
 
-from cxr.figures.display import PLOTLY_URL, fragment, spoken
+from cxr.figures.display import PLOTLY_URL, fragment
+from cxr.figures.in_words import spoken
 from cxr.figures.page import page, templates
 
 # A printed slide, and a figure on it, in CSS pixels (96 an inch).
