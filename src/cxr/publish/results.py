@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr import artifacts
-from cxr.config import Config
+from cxr.config import PHANTOM_WEIGHTS, Config
 from cxr.errors import InputError
 
 # How every interval is made: `cxr.evaluation.intervals`.
@@ -152,8 +152,8 @@ def origin(weights: str | None) -> str | None:
     """What a network was trained from, in words; None where it is not recorded.
 
     Args:
-        weights: as the run's record names them: "none", "imagenet" or a file; several of an
-            ensemble's members, with commas.
+        weights: as the run's record names them: "none", "phantoms", "imagenet" or a file;
+            several of an ensemble's members, with commas.
     """
     if weights is None:
         return None
@@ -161,6 +161,8 @@ def origin(weights: str | None) -> str | None:
         return " and ".join(str(origin(one)) for one in weights.split(", "))
     if weights == "none":
         return "random weights"
+    if weights == PHANTOM_WEIGHTS:
+        return "weights learned from drawings"
     name = Path(weights).name
     # Keras's names of its files without the top, all of them trained on ImageNet.
     known = weights == "imagenet" or re.search(r"no_?top\.h5$", name)
