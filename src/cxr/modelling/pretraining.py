@@ -30,7 +30,7 @@ class Lesson:
 
     # One film each.
     patients: int = 4000
-    epochs: int = 24
+    epochs: int = 12
     # Another one than the demo's, 42: it draws other bodies.
     seed: int = 2017
 
