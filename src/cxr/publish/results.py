@@ -215,7 +215,9 @@ def of_profile(config: Config) -> Results:
     for name in evaluated:
         path = config.runs / name / "config.json"
         runs.append(Run.of(name, artifacts.read_json(path) if path.exists() else {}))
-    kind = "phantoms: synthetic drawings" if config.phantoms else "real films"
+    kind = "real films" if config.source == "nih" else f"films of {config.source}"
+    if config.phantoms:
+        kind = "phantoms: synthetic drawings"
     return Results(
         folder=tables,
         runs=tuple(runs),
