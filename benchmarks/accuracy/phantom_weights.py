@@ -63,8 +63,9 @@ def main() -> int:
                 }
             )
             print(measured[-1], flush=True)
-    table = pd.DataFrame(measured)
-    artifacts.write_csv(phantom_weights.place(MODEL).with_suffix(".csv"), table)
+        # After each pair, so that nothing is lost with a machine.
+        table = pd.DataFrame(measured)
+        artifacts.write_csv(phantom_weights.place(MODEL).with_suffix(".csv"), table)
     print(table.to_string(index=False))
     return 0
 

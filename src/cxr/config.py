@@ -153,7 +153,7 @@ PROFILES: dict[str, dict] = {
         "sample": "1500",
         "image_size": 64,
         "models": ("baseline", "mobilenet_small"),
-        "weights": "none",
+        "weights": PHANTOM_WEIGHTS,
         "epochs": 16,
     },
     # The first NIH archive: 4,999 real films, 2 GB.

@@ -58,6 +58,13 @@ def test_a_distance_too_small_to_be_shown_is_no_change():
     assert conclusions._went(0.05221, 0.05219) == "stayed at 0.0522"
 
 
+def test_a_model_that_is_nowhere_surely_better_than_chance_is_said_to_be_unproven():
+    table = pd.DataFrame({"finding": [*FINDINGS, "Mean"], "auroc": 0.55, "low": 0.4, "high": 0.7})
+    said = conclusions.answer(table, "small", pd.DataFrame(), phantoms=False)
+    assert "has not been shown to rank better than chance" in said
+    assert "Hernia" not in said
+
+
 def test_findings_that_no_present_film_shows_are_named_with_what_follows():
     part = pd.DataFrame({"film": ["a", "b"], **{finding: [1, 1] for finding in FINDINGS}})
     part.loc[0, "Hernia"] = 0
@@ -65,7 +72,7 @@ def test_findings_that_no_present_film_shows_are_named_with_what_follows():
     assert "every finding" in conclusions.learnable(parts, {"a", "b"})
     # Only the film without Hernia is there.
     said = conclusions.learnable(parts, {"a"})
-    assert said.startswith("No train film shows Hernia: no model can learn them.")
+    assert said.startswith("No training film shows Hernia: no model can learn them.")
     assert "set `CXR_MIN_COMBINATION=0`" in conclusions.learnable(parts, set())
 
 

@@ -193,9 +193,13 @@ def test_labels_are_followed_from_each_film_to_the_same_patients_next(few_will_d
     gained = films("Mass", "Mass", "No Finding", "Mass")
     gained = gained.assign(patient_id=1, follow_up=range(4))
     said = record_conclusions.persistence(gained)
-    assert "Mass (50 % after a film with it, 100.0 % after one without)" in said
-    # Here labels do not last, so nothing speaks for recognising people.
-    assert "Who recognises" not in said
+    assert "Only Mass is followed" in said
+    assert "on 50 % of films after one with it, and on 100.0 % after one without" in said
+    two = films("Mass|Edema", "Mass|Edema", "Edema", "Mass").assign(
+        patient_id=1, follow_up=range(4)
+    )
+    # Edema lasts in 2 of 3, never comes anew; so only Mass is known.
+    assert "Only Mass" in record_conclusions.persistence(two)
     shuffled = record_conclusions.persistence(gained.sample(frac=1, random_state=1))
     assert shuffled == said
 

@@ -72,7 +72,8 @@ def made_up(lesson: Lesson) -> pd.DataFrame:
 def learn(model: str, root: Path, to: Path, lesson: Lesson | None = None) -> dict:
     """Draw the films, train a network on them, and keep its backbone's weights.
 
-    Films that an earlier call drew into `root` are taken as they are.
+    Weights that were learned from the same are kept, and so are films that an earlier call
+    drew into `root`.
 
     Args:
         model: a key of `models.MODELS`.
@@ -85,6 +86,19 @@ def learn(model: str, root: Path, to: Path, lesson: Lesson | None = None) -> dic
     """
     lesson = lesson or Lesson()
     records = made_up(lesson)
+    settings = {
+        "model": model,
+        **dataclasses.asdict(lesson),
+        "head": _HEAD,
+        "image_size": _SEEN,
+        "records_sha256": artifacts.fingerprint(map(repr, records.to_dict("records"))),
+    }
+    if to.exists() and to.with_suffix(".json").exists():
+        found = artifacts.read_json(to.with_suffix(".json"))
+        if found.items() >= (settings | {"sha256": artifacts.sha256(to)}).items():
+            return found
+    # Of the code, before the weights become a change to it.
+    commit = artifacts.commit()
     paths = _drawn(records, root / "films", seed=lesson.seed)
     store = film_cache.prepare(paths, root / "cache", size=_SEEN)
     held_out, taught = np.split(records.index, [round(_VALIDATION * len(records))])
@@ -96,17 +110,13 @@ def learn(model: str, root: Path, to: Path, lesson: Lesson | None = None) -> dic
     made = {
         "phantom": True,
         "what": "weights learned from synthetic drawings; they know nothing of real films",
-        "model": model,
-        **dataclasses.asdict(lesson),
-        "head": _HEAD,
-        "image_size": _SEEN,
+        **settings,
         "patient_numbers": [int(records["patient_id"].min()), int(records["patient_id"].max())],
-        "records_sha256": artifacts.fingerprint(map(repr, records.to_dict("records"))),
         "validation_films": len(judged),
         "validation_auroc": round(float(np.nanmean(found)), 4),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "versions": artifacts.versions(),
-        "commit": artifacts.commit(),
+        "commit": commit,
         "command": "make weights",
         "sha256": artifacts.sha256(to),
     }

@@ -19,20 +19,20 @@ def learnable(parts: Mapping[str, pd.DataFrame], present: Iterable[str]) -> str:
         present: names of the films that are present.
     """
     present, said = set(present), []
-    for name, consequence in (
-        ("train", "no model can learn them"),
-        ("validation", "they choose no epoch and get no threshold"),
+    for name, words, consequence in (
+        ("train", "training", "no model can learn them"),
+        ("validation", "validation", "they choose no epoch and get no threshold"),
     ):
         part = parts[name]
         shown = part.loc[part["film"].isin(present), list(FINDINGS)].any()
         absent = [label(finding) for finding in FINDINGS if not shown[finding]]
         if len(absent) == len(FINDINGS):
             said.append(
-                f"**No {name} film shows any finding: {consequence}.** Train with more films, or "
+                f"**No {words} film shows any finding: {consequence}.** Train with more films, or "
                 "set `CXR_MIN_COMBINATION=0` in 100."
             )
         elif absent:
-            said.append(f"No {name} film shows {', '.join(absent)}: {consequence}.")
+            said.append(f"No {words} film shows {', '.join(absent)}: {consequence}.")
     return " ".join(said) or "Training and validation show every finding."
 
 
@@ -146,8 +146,11 @@ def answer(auroc: pd.DataFrame, name: str, controls: pd.DataFrame, *, phantoms: 
     )
     sure = (
         f"It ranks better than chance, with the whole interval above 0.5, for {len(better)} of 14 "
-        f"findings ({', '.join(better) or 'none'})"
+        f"findings ({', '.join(better)})"
         + (f"; for {', '.join(unknown)} that has not been shown. " if unknown else ". ")
+        if better
+        else "For no finding is the whole interval above 0.5, so it has not been shown to rank "
+        "better than chance. "
     )
     use = (
         "These films are drawings, so this says that the pipeline works and nothing about people."

@@ -66,9 +66,7 @@ label combinations occur.
 
 - `patient`, the default, never divides a patient. It keeps the films whose label combination
   occurs on at least {min_combination} films: {kept:,}. {lost}
-- `official` is NIH's test list. It is harder than its training part: see *known biases*.
-- `original` divides films, not patients; it is here to reproduce and to explain older results.
-
+{kinds}
 ## Known biases
 
 {measured_biases}
@@ -96,6 +94,13 @@ The radiologists' labels are from Majkowska et al., *Chest Radiograph Interpreta
 Learning Models: Assessment with Radiologist-adjudicated Reference Standards and
 Population-adjusted Evaluation*, Radiology 2020.
 """
+
+# Of splits that not all records allow.
+_KINDS = {
+    "official": "`official` is NIH's test list, other than its training part: see *known biases*.",
+    "original": "`original` divides films, not patients; it is here to reproduce and to explain "
+    "older\n  results.",
+}
 
 _ANOTHER = """\
 # Data card: films of `{source}`
@@ -205,6 +210,7 @@ def compose(
         min_combination=min_combination,
         kept=len(kept),
         lost=_lost(records, kept),
+        kinds="".join(f"- {words}\n" for kind, words in _KINDS.items() if kind in by_kind),
         measured_biases="\n".join(
             textwrap.fill(item, 98, subsequent_indent="  ", break_long_words=False)
             for item in _measured_biases(records, by_kind, aurocs)

@@ -144,7 +144,14 @@ def persistence(records: pd.DataFrame) -> str:
         for f in dict.fromkeys((most, least))
     )
     lasting = sum(again[f] > anew[f] for f in known)
-    of_known = f"{lasting} of {len(known)} label{'s' * (len(known) != 1)}"
+    if len(known) == 1:
+        return (
+            f"Only {label(most)} is followed by {FEWEST_FILMS} films of the same patients: it is "
+            f"on {100 * again[most]:.0f} % of films after one with it, and on "
+            f"{100 * anew[most]:.1f} % after one without. Splits keep patients whole, so that "
+            "nobody has to ask how much of this a model could use."
+        )
+    of_known = f"{lasting} of {len(known)} labels"
     closing = (
         " Who recognises a patient could guess, which is why splits keep patients whole."
         if lasting > len(known) / 2
@@ -267,8 +274,8 @@ def confirmed(noise: Mapping[str, pd.DataFrame]) -> str:
     """
     table = next(iter(noise.values()), pd.DataFrame())
     films = int(table["films"].max()) if len(table) else 0
-    enough = table[table[["labelled", "present"]].min(axis=1) >= FEWEST_FILMS] if films else []
-    if not len(enough):
+    enough = table[table[["labelled", "present"]].min(axis=1) >= FEWEST_FILMS] if films else table
+    if not films or enough.empty:
         return (
             f"{films:,} of these films {'was' if films == 1 else 'were'} adjudicated, too few to "
             "judge the labels by. Of NIH's whole table 4,376 were; its data card tells how many "
