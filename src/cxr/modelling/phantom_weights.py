@@ -7,6 +7,7 @@ real films, so the configuration lets only a run on phantoms start from them.
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cxr import artifacts
 from cxr.config import PHANTOM_WEIGHTS
@@ -45,6 +46,17 @@ def place(model: str) -> Path:
 def origin(model: str) -> dict:
     """How the weights of a model were made: see `pretraining.learn`."""
     return artifacts.read_json(file(model).with_suffix(".json"))
+
+
+def gain(model: str) -> pd.DataFrame:
+    """What the weights are worth on the demo's films, as `benchmarks/accuracy` measured it.
+
+    Returns:
+        One row a training: weights ("none" or "phantoms"), seed, validation_auroc, test_auroc
+        (means over the findings), test_films, best_epoch.
+    """
+    # "none" is a word here.
+    return pd.read_csv(file(model).with_suffix(".csv"), keep_default_na=False)
 
 
 def save(network: keras.Model, path: Path) -> None:
