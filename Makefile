@@ -16,7 +16,7 @@ JAX     := $(READY)-jax
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test jax lab serve soak bench accuracy campaign notebooks html deck readme lint format preflight environment constraints clean
+.PHONY: help run fetch test jax lab serve soak bench accuracy campaign weights notebooks html deck readme lint format preflight environment constraints clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,9 @@ bench: $(READY) ## measure every performance claim; prints the tables
 
 accuracy: $(READY) ## train and evaluate on the real films of SHARED_DIR; keeps the numbers
 	$(BIN)/python benchmarks/accuracy/real_films.py
+
+weights: $(READY) ## learn the demo's weights from drawings, and measure what they are worth
+	$(BIN)/python benchmarks/accuracy/phantom_weights.py
 
 campaign: $(READY) ## compare recipes on the real films of SHARED_DIR, cross-validated by patient
 	$(BIN)/python benchmarks/accuracy/campaign.py

@@ -14,6 +14,9 @@ SOURCES = ("nih", "chexpert", "padchest", "vindr", "indiana", "folder")
 
 SPLITS = ("patient", "official", "original", "community")
 
+# A value of CXR_WEIGHTS: weights that were learned from drawings, for models of drawings.
+PHANTOM_WEIGHTS = "phantoms"
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -57,7 +60,8 @@ class Config:
     image_size: int = 128
     # Models to train: keys of the registry in cxr.modelling.models.
     models: tuple[str, ...] = ("baseline", "residual", "mobilenet")
-    # "imagenet", "none", or a file of weights; for the transfer models only.
+    # "imagenet", "phantoms" (learned from drawings, for drawings only), "none" (random), or a
+    # file of weights; for the transfer models only.
     weights: str = "imagenet"
     # Trainings of each model, with other seeds, that are averaged into a further run,
     # together with those of the other models; 0 makes no such run.
@@ -149,7 +153,7 @@ PROFILES: dict[str, dict] = {
         "sample": "1500",
         "image_size": 64,
         "models": ("baseline", "mobilenet_small"),
-        "weights": "none",
+        "weights": PHANTOM_WEIGHTS,
         "epochs": 16,
     },
     # The first NIH archive: 4,999 real films, 2 GB.
@@ -197,6 +201,9 @@ def load_config(environment: Mapping[str, str] | None = None, **overrides) -> Co
         raise InputError(f"unknown profile '{profile}'; known are {', '.join(PROFILES)}.")
     values = PROFILES[profile] | {name: _parse(fields[name], text) for name, text in given.items()}
     config = Config(**(values | overrides | {"profile": profile}))
+    if not config.phantoms and "weights" not in {*given, *overrides} and profile == "demo":
+        # What was learned from drawings is no start for real films.
+        config = dataclasses.replace(config, weights="none")
     if config.phantoms and "root" not in values and "root" not in overrides:
         # A root of its own: a demo can never overwrite real artifacts.
         config = dataclasses.replace(config, root=PROJECT / "demo")
@@ -259,6 +266,11 @@ def _validate(config: Config) -> None:
     if config.split not in SPLITS:
         raise InputError(
             f"unknown split CXR_SPLIT='{config.split}'; known are {', '.join(SPLITS)}."
+        )
+    if config.weights == PHANTOM_WEIGHTS and not config.phantoms:
+        raise InputError(
+            "CXR_WEIGHTS=phantoms was learned from drawings and starts models of the demo's "
+            "drawings only; set CXR_WEIGHTS to imagenet, none or a file."
         )
     if config.source not in SOURCES:
         raise InputError(

@@ -11,10 +11,10 @@ from cxr.findings import FINDINGS
 from cxr.publish import atlas, notebooks
 
 
-def test_every_finding_has_two_sentences_of_its_own():
+def test_every_finding_is_told_by_anatomy_look_and_what_looks_alike():
     assert list(atlas.ENTRIES) == list(FINDINGS)
-    texts = [text for e in atlas.ENTRIES.values() for text in (e.anatomy, e.look)]
-    assert len(set(texts)) == 28 and all(text.endswith(".") for text in texts)
+    texts = [text for e in atlas.ENTRIES.values() for text in (e.anatomy, e.look, e.alike)]
+    assert len(set(texts)) == 3 * 14 and all(text.endswith(".") for text in texts)
 
 
 @pytest.mark.parametrize("finding, parts", [("Nodule", 1), ("Edema", 2), ("Cardiomegaly", 1)])
@@ -43,7 +43,8 @@ def test_the_table_counts_the_films_of_these_records():
     table = atlas.table(records)
     assert table.count("<img") == 14 and len(table) < 60_000
     hernia = table.partition("<b>Hernia</b>")[2]
-    assert hernia.startswith(": 2 films, 5 %") and "of 40 films" in table
+    assert hernia.startswith(": 2 films, 5.0 %") and "of 40 films" in table
+    assert "<br>Looks alike: a mass, an abscess" in hernia
 
 
 def test_the_table_is_published_as_it_is(tmp_path):

@@ -258,6 +258,8 @@ def verdict(table: pd.DataFrame) -> str:
     if "recalibrated" not in parts:
         return "not recalibrated"
     before, after = (parts[w].drop("Mean").dropna(subset=["brier"]) for w in PREDICTED_AND_MENDED)
+    if before.empty:
+        return "too few patients of any finding to recalibrate"
     moved = before["intercept"].ne(after["intercept"])
     nearer = (after["distance"] < before["distance"])[moved].sum()
     better = (after["brier"] < before["brier"])[moved].sum()

@@ -297,7 +297,7 @@ def _ranking_table(metric: str, judged: Judged) -> pd.DataFrame:
             "positive_patients": pd.array([*judged.positive_patients, pd.NA], dtype="Int64"),
             "films": len(judged.targets),
             "patients": judged.patients.nunique(),
-            "remark": [*judged.remarks.values(), f"mean of {known} findings"],
+            "remark": [*judged.remarks.values(), f"mean of {known} findings" if known else TOO_FEW],
         }
     )
 

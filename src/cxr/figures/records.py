@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cxr.figures.panels import number
 from cxr.figures.style import GRID, MUTED, PALETTE, SPLIT_COLOURS, readable
 from cxr.findings import FINDINGS, NO_FINDING, label
 
@@ -469,7 +470,7 @@ def control_aurocs(table: pd.DataFrame) -> go.Figure:
             x=values.round(4),
             y=[label(f) for f in order],
             mode="markers",
-            name=f"{control} (mean {values['Mean']:.3f})",
+            name=f"{control} (mean {number(values['Mean'])})",
             marker={"color": colour, "symbol": symbol, "size": 11},
             hovertemplate="%{y}: AUROC %{x:.3f}<extra>" + control + "</extra>",
         )

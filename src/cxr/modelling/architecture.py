@@ -5,13 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from cxr.modelling import checkpoint, explain, models, training
+from cxr.config import PHANTOM_WEIGHTS
+from cxr.modelling import checkpoint, explain, models, phantom_weights, training
 from cxr.modelling.tensors import keras
 
 _PREPARED = {
     "enlarge": "enlarged to {0} x {0} px",
     "standardise": "each centred and scaled to unit standard deviation",
-    "rescale": "grey values scaled as the network's ImageNet weights expect them",
+    "rescale": "grey values scaled as networks of ImageNet's photographs take them",
 }
 
 
@@ -54,6 +55,9 @@ def in_words(name: str, network: keras.Model, run: Mapping) -> str:
     ]
     recipe = models.Recipe(**run["recipe"])
     start = "random weights" if run["weights"] == "none" else f"weights of `{run['weights']}`"
+    if run["weights"] == PHANTOM_WEIGHTS:
+        films = phantom_weights.origin(run["model"])["patients"]
+        start = f"weights learned from {films:,} other drawings"
     also = [
         *(["swapped left and right half of the time"] if recipe.mirror else []),
         *(["blended in pairs"] if recipe.mixup else []),
@@ -86,12 +90,12 @@ def kept_start(network: keras.Model, run: Mapping) -> float:
         run: its `config.json`.
 
     Returns:
-        Correlation of the first layer's filters with their random initial values, -1 to 1;
-        NaN for a network that started from given weights.
+        Correlation of the first layer's filters with their initial values, random or learned
+        from phantoms, -1 to 1; NaN for a network that started from other weights.
     """
-    if run["weights"] != "none":
+    if run["weights"] not in ("none", PHANTOM_WEIGHTS):
         return float("nan")
     keras.utils.set_random_seed(run["seed"])
-    start = models.build(run["model"], image_size=run["image_size"])
-    learned, random = (explain.first_filters(one).ravel() for one in (network, start))
-    return float(np.corrcoef(learned, random)[0, 1])
+    start = models.build(run["model"], image_size=run["image_size"], weights=run["weights"])
+    now, then = (explain.first_filters(one).ravel() for one in (network, start))
+    return float(np.corrcoef(now, then)[0, 1])

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cxr.config import PHANTOM_WEIGHTS
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.modelling import phantom_weights
 from cxr.modelling.tensors import BACKEND, keras
 
 layers = keras.layers
@@ -122,8 +124,9 @@ def build(
     Args:
         name: a key of `MODELS`.
         image_size: side of the films in pixels.
-        weights: "imagenet" (Keras downloads them), "none" (random), or a file. The small
-            CNN has no pretrained weights and is always built from random ones.
+        weights: "imagenet" (Keras downloads them), "phantoms" (learned from drawings, see
+            `phantom_weights`), "none" (random), or a file. The small CNN has no pretrained
+            weights and is always built from random ones.
         enlarge: see `Recipe.enlarge`.
 
     Returns:
@@ -136,10 +139,14 @@ def build(
     entry = registered(name)
     if entry.imagenet_file is None:
         weights = "none"
-    pretrained = _is_file_of_weights(weights) or weights != "none"
+    pretrained = _is_file_of_weights(weights) or weights == "imagenet"
+    # Weights learned from drawings were learned at the films' own size.
     side = entry.side(image_size, enlarge=enlarge, pretrained=pretrained)
     if not pretrained:
-        return entry.build(image_size, None, side)
+        network = entry.build(image_size, None, side)
+        if weights == PHANTOM_WEIGHTS:
+            phantom_weights.load(network, phantom_weights.file(name))
+        return network
     try:
         return entry.build(image_size, weights, side)
     except Exception as error:
@@ -172,9 +179,12 @@ def check(models: tuple[str, ...], weights: str) -> None:
     """Refuse a choice of models and weights that cannot be trained, before any work.
 
     Raises:
-        InputError: for an unknown model, or a weights file with other than one backbone.
+        InputError: for an unknown model, a weights file with other than one backbone, or a
+            backbone that learned nothing from phantoms where it should start from them.
     """
     backbones = [name for name in models if registered(name).imagenet_file]
+    for name in backbones:
+        given_file(name, weights)
     if _is_file_of_weights(weights) and len(backbones) != 1:
         raise InputError(
             f"CXR_WEIGHTS={weights} fits one transfer model, but CXR_MODELS names "
@@ -182,13 +192,26 @@ def check(models: tuple[str, ...], weights: str) -> None:
         )
 
 
+def given_file(name: str, weights: str) -> Path | None:
+    """The file that a model starts from; None where it starts from none, or Keras's own.
+
+    Raises:
+        InputError: if `weights` is no choice, or the model learned nothing from phantoms.
+    """
+    if registered(name).imagenet_file is None:
+        return None
+    if _is_file_of_weights(weights):
+        return Path(weights)
+    return phantom_weights.file(name) if weights == PHANTOM_WEIGHTS else None
+
+
 def _is_file_of_weights(weights: str) -> bool:
     """Whether `weights` names a file; refuses what is no choice at all."""
-    if weights in ("imagenet", "none"):
+    if weights in ("imagenet", PHANTOM_WEIGHTS, "none"):
         return False
     if not Path(weights).is_file():
         raise InputError(
-            f"CXR_WEIGHTS={weights} is neither 'imagenet', 'none' nor a file"
+            f"CXR_WEIGHTS={weights} is neither 'imagenet', '{PHANTOM_WEIGHTS}', 'none' nor a file"
             f"{', but a folder; name a file in it' if Path(weights).is_dir() else ''}."
         )
     return True

@@ -20,8 +20,8 @@ from cxr.findings import FINDINGS
 from cxr.modelling import explain, exported, inference
 
 WARNING = (
-    "Research software, not a medical device. The labels that the model learned were text-mined "
-    "from reports of one hospital; a probability below every threshold does not mean 'normal'."
+    "Research software, not a medical device. The model learned the labels of one source; NIH's "
+    "were text-mined from reports. A probability below every threshold does not mean 'normal'."
 )
 
 # Films that are read while others are scored: enough for a step, few enough for the memory.

@@ -272,12 +272,12 @@ def _settings(
 ) -> dict:
     """All that decides a run's result; a run is reused only where none of it differs."""
     entry = models.registered(model)
-    weights = Path(config.weights if entry.imagenet_file else "none")
+    file = models.given_file(model, config.weights)
     return {
         "model": model,
         # By content: the same file in another folder is the same setting.
-        "weights": weights.name,
-        "weights_checksum": artifacts.sha256(weights) if weights.is_file() else None,
+        "weights": Path(config.weights).name if entry.imagenet_file else "none",
+        "weights_checksum": artifacts.sha256(file) if file else None,
         "precision": keras.config.dtype_policy().name,
         "image_size": config.image_size,
         "epochs": config.epochs,

@@ -1,8 +1,11 @@
-"""An atlas of the 14 findings: where each lies, how it looks, and with what it is confused.
+"""An atlas of the 14 findings: what each is, how it looks, and what looks alike.
 
-Terms follow the Fleischner Society's glossary (Hansell et al., *Radiology* 2008; 246: 697-722),
-the choice of findings Wang et al. (CVPR 2017). The pictures are phantoms: a sign is marked where
-the drawing with it differs from the same drawing without it.
+Atelectasis, infiltrate, mass, nodule, pneumonia, pneumothorax, consolidation and emphysema are
+terms of the Fleischner Society's glossary (Hansell et al., *Radiology* 2008; 246: 697-722), and
+the sentences on them follow it; on the other six they say what textbooks of radiology agree on.
+The chest tubes on films of Pneumothorax were counted by Oakden-Rayner et al. (CHIL 2020). No
+sentence was reviewed by a radiologist. The pictures are phantoms: a sign is marked where the
+drawing with it differs from the same drawing without it.
 """
 
 import dataclasses
@@ -29,84 +32,101 @@ class Entry:
     """What a reader should know of a finding, in plain words.
 
     Attributes:
-        anatomy: what happens in the body.
-        look: how it looks on a film, and what it is taken for.
+        anatomy: what it is in the body.
+        look: how it looks on a film.
+        alike: what looks alike, so what it is taken for, or hidden by.
     """
 
     anatomy: str
     look: str
+    alike: str
 
 
 ENTRIES = {
     "Atelectasis": Entry(
-        "A part of the lung has lost its air and collapsed.",
-        "A pale band or wedge, with fissure, heart or diaphragm pulled towards it; taken for "
-        "consolidation, which keeps its volume.",
+        "A part of the lung holds too little air and has shrunk.",
+        "A pale line, band or wedge; where much is lost, a fissure, the heart or the diaphragm is "
+        "drawn towards it.",
+        "Consolidation, which mostly keeps its volume.",
     ),
     "Cardiomegaly": Entry(
-        "The heart is enlarged, or seems so.",
-        "On a PA film, a heart wider than half the chest; AP films, shallow breaths and fluid "
-        "around the heart make it look large, too.",
+        "The heart is larger than normal.",
+        "On an upright PA film of an adult, a heart wider than half the chest.",
+        "A normal heart that an AP film, a shallow breath or a rotated chest makes look large, or "
+        "one with fluid around it.",
     ),
     "Effusion": Entry(
         "Fluid has gathered between the lung and the chest wall.",
-        "The sharp corner beside the diaphragm is filled, with a curved upper edge; in a patient "
-        "who lies down it is only a veil, taken for consolidation or atelectasis.",
+        "Upright, the sharp corner beside the diaphragm is filled, often with a curved upper edge; "
+        "in a patient who lies down it may be no more than a veil.",
+        "Consolidation, atelectasis, pleural thickening, or a diaphragm that stands high.",
     ),
     "Infiltration": Entry(
-        "An old word of reports for anything that fills the lung; the Fleischner Society advises "
-        "against it.",
-        "Any hazy or patchy shadow; it cannot be told from pneumonia, edema or consolidation, "
-        "because it may mean each of them.",
+        "A word of reports for a shadow in the lung of whatever cause; the Fleischner Society no "
+        "longer recommends it, since it means different things to different people.",
+        "Any hazy, streaky or patchy shadow.",
+        "Pneumonia, edema, consolidation and atelectasis: the word may mean each of them.",
     ),
     "Mass": Entry(
-        "A lump of more than 3 cm in the lung, its covering or the middle of the chest.",
-        "One dense, rounded shadow; taken for round pneumonia, or hidden behind heart and hilum.",
+        "A shadow of more than 3 cm in the lung, its covering or the middle of the chest.",
+        "Mostly dense and rounded, sharp or blurred; it can hide behind the heart, a hilum (where "
+        "vessels enter the lung) or the diaphragm.",
+        "Round pneumonia, a collapsed part of the lung, or fluid caught in a fissure.",
     ),
     "Nodule": Entry(
-        "A rounded spot of up to 3 cm in the lung.",
-        "A small coin, easily overlooked behind ribs and heart; taken for a nipple, a vessel seen "
-        "end-on, or a healed rib.",
+        "A rounded shadow of up to 3 cm in the lung.",
+        "A small round spot, sharp or blurred, easily overlooked behind ribs and heart.",
+        "A nipple, a vessel seen end-on, a healed rib, or something on the skin.",
     ),
     "Pneumonia": Entry(
-        "Germs have inflamed the lung, and its air spaces fill.",
-        "A patchy shadow, often with pale streaks; the film shows only the filling; whether "
-        "it is edema, bleeding or atelectasis, fever and blood tests help to tell.",
+        "The lung is inflamed, mostly by an infection: its air spaces, the tissue between them, "
+        "or both.",
+        "Consolidation, patches or streaks, from a part of a lobe to both lungs.",
+        "Edema, bleeding, atelectasis; the film alone seldom tells, signs of an infection help.",
     ),
     "Pneumothorax": Entry(
-        "Air lies between lung and chest wall, and the lung falls together.",
-        "A fine white line with nothing but black beyond it; taken for a fold of skin. A film "
-        "taken in bed may not show it, and a chest tube often gives a treated one away.",
+        "Air has entered the space between lung and chest wall, and the lung falls together, in "
+        "part or whole.",
+        "The edge of the lung as a fine white line, without vessels beyond it; a film taken lying "
+        "down may not show it. Many films with this label show the chest tube that treats it.",
+        "A fold of skin, the edge of a shoulder blade, or a large air bubble within the lung.",
     ),
     "Consolidation": Entry(
-        "Air spaces are filled with fluid, pus, blood or cells.",
-        "An even white area that hides vessels, with dark branches of air-filled bronchi; taken "
-        "for atelectasis or effusion.",
+        "Fluid, pus, blood or cells have taken the place of air in the air spaces.",
+        "An even white area that hides the vessels, at times with dark branches: bronchi that "
+        "still hold air.",
+        "Atelectasis, which loses volume, or effusion.",
     ),
     "Edema": Entry(
-        "Fluid has left the vessels for the lung, mostly because the heart is too weak.",
-        "Haze that spreads from both hila, with fine lines at the edges; taken for pneumonia on "
-        "both sides.",
+        "Fluid has left the vessels for the lung, most often because the left side of the heart "
+        "fails.",
+        "Blurred vessels, fine lines at the edges of the lungs, or a haze around both hila, often "
+        "with effusion.",
+        "Pneumonia on both sides, or bleeding into the lung.",
     ),
     "Emphysema": Entry(
-        "Walls between air spaces are destroyed, and the lung stays too full of air.",
-        "Dark, long lungs, few vessels, a flat diaphragm, a narrow heart; a deep breath or a dark "
-        "film looks alike, and mild disease is not seen.",
+        "Walls between air spaces are destroyed, and too much air stays in the lung.",
+        "Large dark lungs with few vessels, a flat diaphragm, often a narrow heart; mild disease "
+        "does not show.",
+        "Lungs that asthma or a deep breath has filled, or a film that is too dark.",
     ),
     "Fibrosis": Entry(
-        "Scars have made the lung stiff and small.",
-        "A net of fine lines in lungs that have lost volume, low or high by its cause; taken "
-        "for edema, which comes and goes.",
+        "Scar tissue makes the lung stiff, and shrinks it.",
+        "A net of fine or coarse lines in lungs that have lost volume; in which part depends on "
+        "the cause.",
+        "Edema, which comes and goes, or infection.",
     ),
     "Pleural_Thickening": Entry(
-        "The covering of lung or chest wall is thick with scars, as after infection or asbestos.",
-        "A pale stripe along the chest wall or a blunt corner; taken for a little effusion, or "
-        "for fat and muscle.",
+        "The covering of lung or chest wall is thickened, mostly by scars, as after infection, "
+        "bleeding, or contact with asbestos.",
+        "A pale stripe along the chest wall, a cap over the top of the lung, or a blunt corner "
+        "beside the diaphragm.",
+        "A little effusion, or fat and muscle of the chest wall.",
     ),
     "Hernia": Entry(
-        "Part of the stomach, seldom of the bowel, has slipped through the diaphragm.",
-        "A round shadow behind the heart, often with a level of fluid under air; taken for a mass "
-        "or an abscess.",
+        "Something of the belly, mostly a part of the stomach, has slipped through the diaphragm.",
+        "A round shadow behind the heart, at times with a level of fluid under air.",
+        "A mass, an abscess, or a large vessel.",
     ),
 }
 
@@ -165,7 +185,7 @@ def sheet_address() -> str:
 
 
 def table(records: pd.DataFrame) -> str:
-    """HTML of the atlas: a picture, two sentences and the prevalence of each finding.
+    """HTML of the atlas: a picture, what is to know, and the prevalence of each finding.
 
     Args:
         records: as `nih.read_records` returns them.

@@ -31,7 +31,7 @@ ITEMS = (
         UNKNOWN,
     ),
     ("Study design", None),
-    (5, "Prospective or retrospective", "retrospective: a public data set of 1992 to 2015"),
+    (5, "Prospective or retrospective", "retrospective: {when}"),
     (
         6,
         "Goal of the study",
@@ -58,30 +58,25 @@ ITEMS = (
         "notebook 100; {films} of {split_films} test films are present",
         "{films} films: {films_are}",
     ),
-    (11, "De-identification", "by NIH, before publication; not checked here"),
+    (11, "De-identification", "by {whose}, before publication; not checked here"),
     (
         12,
         "Missing data",
         "notebook 100, cleaning table; findings of too few patients are named in every table",
         "findings of too few patients, or without scores, are named in every table",
     ),
-    (13, "How the images were acquired", "not done: NIH published view and pixel size only"),
+    (13, "How the images were acquired", "{acquired}"),
     ("Reference standard", None),
-    (14, "Definition of the reference standard", "labels mined from radiology reports"),
+    (14, "Definition of the reference standard", "{standard}"),
     (
         15,
         "Why that one",
         "the only one for all films; held against radiologists where they read some: "
         "adjudicated labels: {adjudicated}; RSNA's readings: {rsna}",
     ),
-    (16, "Who annotated", "text mining (Wang et al. 2017); boxes and adjudication by radiologists"),
-    (17, "Annotation of the test films", "mined, like all others; adjudicated: {adjudicated}"),
-    (
-        18,
-        "Agreement between annotators",
-        "not done: labels of individual readers are published (Majkowska et al. 2020), only those "
-        "that they agreed on are read here",
-    ),
+    (16, "Who annotated", "{annotated}"),
+    (17, "Annotation of the test films", "like all others; adjudicated: {adjudicated}"),
+    (18, "Agreement between annotators", "{agreement}"),
     ("Partitions", None),
     (19, "How films were assigned", "split `{split}`; notebook 100, split", UNKNOWN),
     (20, "Level at which parts are disjoint", "{leakage}"),
@@ -91,7 +86,7 @@ ITEMS = (
         "{films} films of {patients} patients; no size was planned",
     ),
     ("Model", None),
-    (22, "Description of the model", "`src/cxr/models.py`; model card, model", UNKNOWN),
+    (22, "Description of the model", "`src/cxr/modelling/models.py`; model card, model", UNKNOWN),
     (23, "Software", "model card, provenance; `constraints.txt`", "of the evaluation: model card"),
     (24, "Initial weights", "{weights}", UNKNOWN),
     (25, "Training", "notebook 200; `runs/{name}/config.json`", UNKNOWN),
@@ -102,7 +97,7 @@ ITEMS = (
         "some of them of test patients (README)",
         UNKNOWN,
     ),
-    (27, "Ensembling", "none", UNKNOWN),
+    (27, "Ensembling", "{ensembling}", UNKNOWN),
     ("Evaluation", None),
     (28, "Metrics", "notebook 300", "those of notebook 300: `tables/`"),
     (
@@ -114,12 +109,12 @@ ITEMS = (
     (
         30,
         "Robustness",
-        "groups of patients and films; scores without an image: {controls}; other hospitals: not "
-        "done",
+        "groups of patients and films; scores without an image: {controls}; films of another "
+        "source: not done here; `python -m cxr external` judges by them",
     ),
     (31, "Explainability, and its validation", "{localisation}", "not done: only scores"),
     (32, "Testing on internal data", "notebook 300, all of it", UNKNOWN),
-    (33, "Testing on external data", "not done: no other hospital's films were scored", UNKNOWN),
+    (33, "Testing on external data", "not done here: `python -m cxr external` does it", UNKNOWN),
     (34, "Registration of the trial", "not applicable: no trial"),
     ("Results", None),
     (
@@ -156,11 +151,38 @@ ITEMS = (
     (
         43,
         "Availability of code, model and data",
-        "code: README; data: NIH's, public; trained models: not published",
+        "code: README; data: {whose}'s; trained models: not published",
         UNKNOWN,
     ),
     (44, "Funding", "not done: none is declared", UNKNOWN),
 )
+
+
+def origin(source: str, title: str) -> dict[str, str]:
+    """What fills the braces on films and labels.
+
+    Args:
+        source: "nih", or another source of films.
+        title: with whom to cite that other one.
+    """
+    if source == "nih":
+        return {
+            "when": "a public data set of 1992 to 2015",
+            "whose": "NIH",
+            "acquired": "not done: NIH published view and pixel size only",
+            "standard": "labels mined from radiology reports",
+            "annotated": "text mining (Wang et al. 2017); boxes and adjudication by radiologists",
+            "agreement": "not done: labels of individual readers are published (Majkowska et al. "
+            "2020), only those that they agreed on are read here",
+        }
+    return {
+        "when": f"films of {title}",
+        "whose": f"the source `{source}`",
+        "acquired": "not done: what the source tells of it is not read here",
+        "standard": "labels of the source, read by `source_labels.csv`",
+        "annotated": f"the source's own annotators: {title}",
+        "agreement": "not done",
+    }
 
 
 def checklist(name: str, answers: Mapping[str, str], *, known: bool, drawn: bool) -> str:

@@ -1,14 +1,16 @@
 """The data card: what the data are, in words that change rarely and numbers that are computed."""
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
 
 from cxr.evaluation import radiologists
 from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW, label
-from cxr.records import nih, split_checks, splits
+from cxr.publish import record_conclusions
+from cxr.records import nih, sources, split_checks, splits
 
-_TEMPLATE = """\
+_NIH = """\
 # Data card: NIH ChestX-ray14
 
 The counts and shares of films and patients on this page were computed by
@@ -24,7 +26,7 @@ The table is {version}.
 between 1992 and 2015, as 8-bit PNG files of 1024 × 1024 pixels: scaled from the originals,
 whose windows and aspect ratios are lost. {singles:,} patients have one film; one has {most}.
 {women:.0f} % of the films show women; ages run from {youngest} to {oldest} years, with a median
-of {median_age:.0f}; {ap:.0f} % of the films are in AP view, most of these taken lying in bed.
+of {median_age:.0f}; {ap:.0f} % of the films are in AP view, mostly of patients who cannot stand.
 
 NIH published its table twice, in 2017 and as v2020; the ages and follow-up numbers of the two
 differ in many rows. In the version read here, {age_missing}.
@@ -49,7 +51,7 @@ By text mining of the radiologists' reports, not by anybody who looked at the fi
 purpose; NIH estimates the labels to be over 90 % accurate. {no_finding:,} films
 ({no_finding_share:.0f} %) bear none of the 14 findings. **"No Finding" is not "normal"**: the
 report mentioned none of the 14, which leaves room for others. {combinations:,} different
-combinations of findings occur.
+label combinations occur.
 
 | finding | films | % of films | alone (%) | patients | AP view (%) | median age |
 |---|--:|--:|--:|--:|--:|--:|
@@ -63,15 +65,10 @@ combinations of findings occur.
 {splits}
 
 - `patient`, the default, never divides a patient. It keeps the films whose label combination
-  occurs on at least {min_combination} films: {kept:,}. Left out with the others are
-  {hernia_lost:.0f} % of the Hernia films and {pneumonia_lost:.0f} % of the Pneumonia films.
-- `official` is NIH's test list. It is harder than its training part: see *known biases*.
-- `original` divides films, not patients; it is here to reproduce and to explain older results.
-
+  occurs on at least {min_combination} films: {kept:,}. {lost}
+{kinds}
 ## Known biases
 
-- **Sicker patients come back.** {frequent_share:.0f} % of the films are of the
-  {frequent_patients:.0f} % of patients with more than ten films.
 {measured_biases}
 - **Treatment shows.** Many Pneumothorax films show the chest drain that treats it, and models
   learn the drain (Oakden-Rayner, 2019).
@@ -98,6 +95,61 @@ Learning Models: Assessment with Radiologist-adjudicated Reference Standards and
 Population-adjusted Evaluation*, Radiology 2020.
 """
 
+# Of splits that not all records allow.
+_KINDS = {
+    "official": "`official` is NIH's test list, other than its training part: see *known biases*.",
+    "original": "`original` divides films, not patients; it is here to reproduce and to explain "
+    "older\n  results.",
+}
+
+_ANOTHER = """\
+# Data card: films of `{source}`
+
+The counts and shares on this page were computed by `cxr.publish.data_card` from the source's
+table, and notebook 100 writes them again whenever it runs. What the films and labels are
+otherwise is their source's to tell: {title}.
+
+## What it is
+
+These records describe {which}.
+The table is {version}.
+
+{films:,} frontal chest films of {patients:,} patients, as far as the table names them.
+{singles:,} patients have one film; one has {most}. {women:.0f} % of the films show women;
+{ages}; {ap:.0f} % of the films are in AP view. {age_missing}.
+
+Only films that are certain on every finding that the source labels are here. {unlabelled}
+
+## How it was labelled
+
+By the source. What each of its labels says of the 14 findings is our reading, a row each in
+`src/cxr/records/source_labels.csv`. {no_finding:,} films ({no_finding_share:.0f} %) bear none of
+the 14 findings, which is not the same as "normal". {combinations:,} different label combinations
+occur.
+
+| finding | films | % of films | alone (%) | patients | AP view (%) | median age |
+|---|--:|--:|--:|--:|--:|--:|
+{findings}
+
+## Splits
+
+| split | part | films | patients | films per patient | No Finding (%) | of patients in train (%) |
+|---|---|--:|--:|--:|--:|--:|
+{splits}
+
+`patient` never divides a patient. It keeps the films whose label combination occurs on at least
+{min_combination} films: {kept:,}. {lost}
+
+## Known biases
+
+{measured_biases}
+- One source: nothing here says how a model fares elsewhere.
+
+## Uses
+
+Research and teaching, within the source's terms. No model trained on these films may guide care.
+"""
+
 
 def compose(
     records: pd.DataFrame,
@@ -118,12 +170,25 @@ def compose(
         min_combination: see `nih.keep_common`.
         boxes, adjudicated: as their readers return them; None is said to be missing.
     """
+    template, words = _NIH, {}
+    if "source" in records:
+        source = str(records["source"].iloc[0])
+        never = [label(f) for f in FINDINGS if f not in sources.labelled(source)]
+        template = _ANOTHER
+        words = {
+            "source": source,
+            "title": sources.SOURCES[source].title,
+            "ages": _ages(records["age"].dropna()),
+            "unlabelled": f"It never labels {', '.join(never)}: learned as absent, and not judged."
+            if never
+            else "It labels all 14.",
+        }
     films_of = records.groupby("patient_id").size()
     kept = nih.keep_common(records, min_combination=min_combination)
-    frequent = films_of[films_of > 10]
     clear = records["labels"] == NO_FINDING
     missing = int(records["age"].isna().sum())
-    return _TEMPLATE.format(
+    return template.format(
+        **words,
         which=nih.identify(records),
         version=nih.version_in_words(records),
         relabelled=nih.RELABELLED,
@@ -144,21 +209,34 @@ def compose(
         ap=100 * (records["view"] == "AP").mean(),
         min_combination=min_combination,
         kept=len(kept),
-        hernia_lost=_percent_lost(records, kept, "Hernia"),
-        pneumonia_lost=_percent_lost(records, kept, "Pneumonia"),
-        frequent_share=100 * frequent.sum() / len(records),
-        frequent_patients=100 * len(frequent) / len(films_of),
-        measured_biases="\n".join(_measured_biases(records, by_kind, aurocs)),
+        lost=_lost(records, kept),
+        kinds="".join(f"- {words}\n" for kind, words in _KINDS.items() if kind in by_kind),
+        measured_biases="\n".join(
+            textwrap.fill(item, 98, subsequent_indent="  ", break_long_words=False)
+            for item in _measured_biases(records, by_kind, aurocs)
+        ),
         findings=_findings(records),
         splits=_splits(records, by_kind),
         agreement=_agreement(records, adjudicated),
-        boxes=_boxes(boxes),
+        boxes=_boxes(records, boxes),
     )
 
 
-def _percent_lost(records: pd.DataFrame, kept: pd.DataFrame, finding: str) -> float:
-    films = records[finding].sum()
-    return 100 * (1 - kept[finding].sum() / films) if films else 0.0
+def _ages(age: pd.Series) -> str:
+    if age.empty:
+        return "no age is known"
+    return f"ages run from {age.min()} to {age.max()} years, with a median of {age.median():.0f}"
+
+
+def _lost(records: pd.DataFrame, kept: pd.DataFrame) -> str:
+    """What leaving rare combinations out costs the two findings that lose most."""
+    shown = records[list(FINDINGS)].sum()
+    lost = 100 * (1 - kept[list(FINDINGS)].sum() / shown.where(shown > 0))
+    most = lost[lost > 0].sort_values(ascending=False).head(2)
+    if most.empty:
+        return "No film of a finding is left out."
+    told = " and ".join(f"{share:.0f} % of the {label(str(f))} films" for f, share in most.items())
+    return f"Left out with the others are\n  {told}."
 
 
 def _measured_biases(
@@ -166,10 +244,15 @@ def _measured_biases(
 ) -> list[str]:
     """One item for each bias that the splits at hand let one measure."""
     clear, ap = records["labels"] == NO_FINDING, records["view"] == "AP"
-    share = {f: 100 * ap[records[f] == 1].mean() for f in ("Edema", "Hernia")}
+    films_of = records.groupby("patient_id").size()
+    frequent = films_of[films_of > 10]
     items = [
-        f"- **The view gives findings away.** {share['Edema']:.0f} % of the Edema films are in AP "
-        f"view, but only\n  {share['Hernia']:.0f} % of the Hernia films."
+        "- **Few patients have many films.** "
+        f"{100 * frequent.sum() / len(records):.0f} % of the films are of the "
+        f"{100 * len(frequent) / len(films_of):.0f} % of patients with more than ten films."
+        if len(frequent)
+        else f"- No patient has more than {films_of.max()} films.",
+        f"- **The view may give findings away.** {record_conclusions.views(records)}",
     ]
     if "official" in by_kind:
         tested = by_kind["official"] == "test"
@@ -182,21 +265,21 @@ def _measured_biases(
                 lambda films: 100 * records.loc[films, "Pneumothorax"].mean(),
             )
         )
-        items[0] += (
-            " View, age and sex alone, without any film, score a mean\n  AUROC of "
+        items[1] += (
+            " View, age and sex alone, without any film, score a mean AUROC of "
             f"{aurocs.loc['Mean', 'view, age and sex, official']:.3f} on the official split."
         )
         items.append(
             "- **The official test list is another population.** "
-            f"{ratio[0]:.1f} films per patient against\n  {ratio[1]:.1f} elsewhere; No Finding on "
-            f"{no_finding[0]:.1f} % of the films against {no_finding[1]:.1f} %; AP view on\n  "
+            f"{ratio[0]:.1f} films per patient against {ratio[1]:.1f} elsewhere; No Finding on "
+            f"{no_finding[0]:.1f} % of the films against {no_finding[1]:.1f} %; AP view on "
             f"{in_ap[0]:.1f} % against {in_ap[1]:.1f} %; Pneumothorax on {pneumothorax[0]:.1f} % "
             f"against {pneumothorax[1]:.1f} %."
         )
     if "original" in by_kind:
         items.append(
             "- **Splitting by film leaks.** Remembering each patient's training labels, without "
-            "any film,\n  scores a mean AUROC of "
+            "any film, scores a mean AUROC of "
             f"{aurocs.loc['Mean', 'patient memory, original']:.3f} on the `original` split."
         )
     return items
@@ -232,6 +315,9 @@ def _splits(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> str:
 def _agreement(records: pd.DataFrame, adjudicated: pd.DataFrame | None) -> str:
     if adjudicated is None:
         return "\nThe radiologists' labels were not at hand.\n"
+    adjudicated = adjudicated[adjudicated["film"].isin(records["film"])]
+    if adjudicated.empty:
+        return "\nRadiologists reviewed none of these films (Majkowska et al. 2020).\n"
     official = records["patient_id"].isin(splits.OFFICIAL_TEST_PATIENTS)
     rows = [
         f"| {row.label} | {group} | {row.films:,} | {row.labelled:,} | {row.present:,} "
@@ -252,9 +338,12 @@ def _percent(share: float) -> str:
     return TOO_FEW if pd.isna(share) else f"{100 * share:.0f}"
 
 
-def _boxes(boxes: pd.DataFrame | None) -> str:
+def _boxes(records: pd.DataFrame, boxes: pd.DataFrame | None) -> str:
     if boxes is None:
         return "The finding boxes were not at hand.\n"
+    boxes = boxes[boxes["film"].isin(records["film"])]
+    if boxes.empty:
+        return "No radiologist drew a box on any of these films.\n"
     counts = boxes["finding"].value_counts()
     listed = ", ".join(f"{label(finding)} {films}" for finding, films in counts.items())
     return (

@@ -17,7 +17,7 @@ from cxr.findings import FINDINGS, NO_FINDING, label
 from cxr.publish import atlas, slides, stills
 from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
-from cxr.records import nih, split_checks, splits
+from cxr.records import sources, split_checks, splits
 from cxr.wording import percent, spelled, with_interval
 
 # All figures of a page stand, marks and all.
@@ -38,6 +38,7 @@ class Facts:
         films, patients, unlabelled: numbers; `unlabelled` films bear none of the findings.
         positives: finding -> films.
         leakage: kind of split -> frame of `split_checks.leakage`.
+        source: whose films these are, "nih" or a key of `sources.SOURCES`.
         memory: mean AUROC, on the split by film, of each patient's own training labels; None
             where the records do not allow that split.
     """
@@ -48,6 +49,7 @@ class Facts:
     positives: pd.Series
     leakage: Mapping[str, pd.DataFrame]
     memory: float | None
+    source: str = "nih"
 
 
 def facts(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
@@ -71,12 +73,13 @@ def facts(records: pd.DataFrame, by_kind: Mapping[str, pd.Series]) -> Facts:
         positives=records[names].sum(),
         leakage={kind: split_checks.leakage(records, split) for kind, split in by_kind.items()},
         memory=memory,
+        source=str(records["source"].iloc[0]) if "source" in records else "nih",
     )
 
 
 def read_facts(path: Path, *, min_combination: int = 21, seed: int = 42) -> Facts:
-    """The facts of a records CSV, NIH's or the user's own; arguments as for `splits.make_split`."""
-    records, _ = nih.read_records(path)
+    """The facts of a records CSV, NIH's or another source's; arguments as for `make_split`."""
+    records, _ = sources.load(path)
     return facts(
         records, splits.make_splits(records, min_combination=min_combination, seed=seed)[0]
     )
@@ -165,7 +168,7 @@ def contents(results: Results, known: Facts) -> list[Slide]:
     foot = results.provenance()
     parts = [
         _title(results),
-        _problem(),
+        _problem(known),
         _data(results, known),
         _leakage(known),
         _models(results),
@@ -177,7 +180,7 @@ def contents(results: Results, known: Facts) -> list[Slide]:
         _places(results, best),
         *_films(results),
         _limits(results, best, known),
-        _next(results, best),
+        _next(results, best, known),
     ]
     scored = {
         "title", "models", "ranking", "roc", "controls", "calibration", "groups", "places",
@@ -213,27 +216,35 @@ def _title(results: Results) -> Slide:
     )
 
 
-def _problem() -> Slide:
+def _problem(known: Facts) -> Slide:
     return Slide(
         "problem",
         f"One film, {len(FINDINGS)} questions",
         "A film can show several findings at once, so each gets a probability of its own. These "
         "are drawings, with the sign of each framed.",
-        body=_body("problem", findings=[*map(label, FINDINGS)], atlas=atlas.sheet_address()),
+        body=_body(
+            "problem", known=known, findings=[*map(label, FINDINGS)], atlas=atlas.sheet_address()
+        ),
     )
 
 
 def _data(results: Results, known: Facts) -> Slide:
     table = results.needed("auroc", results.best().name).set_index("finding")
     tested = table["positives"].drop("Mean").astype(int)
-    rarest, commonest = known.positives.idxmin(), known.positives.idxmax()
+    shown = known.positives[known.positives > 0]
+    told = "None of them shows a finding."
+    if len(shown):
+        rarest, commonest = shown.idxmin(), shown.idxmax()
+        told = (
+            f"From {label(rarest)} ({shown[rarest]:,} films) to {label(commonest)} "
+            f"({shown[commonest]:,}) the findings differ by a factor of "
+            f"{shown[commonest] / shown[rarest]:.0f}; {known.unlabelled:,} films bear none of "
+            "them. Rare findings get wide intervals."
+        )
     return Slide(
         "data",
         f"{known.films:,} films of {known.patients:,} patients",
-        f"From {label(rarest)} ({known.positives[rarest]:,} films) to {label(commonest)} "
-        f"({known.positives[commonest]:,}) the findings differ by a factor of "
-        f"{known.positives[commonest] / known.positives[rarest]:.0f}; {known.unlabelled:,} films "
-        "bear none of them. Rare findings get wide intervals.",
+        told,
         figure=positives(
             {
                 f"in all records ({known.films:,} films)": known.positives,
@@ -241,7 +252,9 @@ def _data(results: Results, known: Facts) -> Slide:
             }
         ),
         foot="NIH ChestX-ray14 (Wang et al., CVPR 2017); counts from NIH's records, and from the "
-        "tested films' mined labels.",
+        "tested films' mined labels."
+        if known.source == "nih"
+        else f"{sources.SOURCES[known.source].title}; counts from its labels, by our reading.",
         narrowest=340,
     )
 
@@ -493,8 +506,9 @@ def _limits(results: Results, best: Run, known: Facts) -> Slide:
     return Slide("limits", "What this does not show", body=body)
 
 
-def _next(results: Results, best: Run) -> Slide:
-    return Slide("next", "What comes next", body=_body("next", results=results, best=best))
+def _next(results: Results, best: Run, known: Facts) -> Slide:
+    body = _body("next", results=results, best=best, known=known)
+    return Slide("next", "What comes next", body=body)
 
 
 def _absent(name: str, title: str, why: str) -> Slide:

@@ -7,16 +7,26 @@ from pathlib import Path
 import pandas as pd
 
 from cxr import artifacts
+from cxr.config import PHANTOM_WEIGHTS
 from cxr.evaluation import calibration, intervals
 from cxr.findings import TOO_FEW, label
 from cxr.publish import claim_checklist
 from cxr.publish.claim_checklist import UNKNOWN
+from cxr.records import sources
 from cxr.wording import figure, with_interval
 
 NOT_A_DEVICE = (
     "**Research software, not a medical device.** No score, threshold or heatmap of this model "
     "may guide the care of a person."
 )
+
+
+# Words for what a run's record calls its initial weights.
+_START = {
+    "none": "random",
+    "imagenet": "ImageNet's",
+    PHANTOM_WEIGHTS: "learned from drawings of made-up patients, not from ImageNet",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +60,11 @@ class Setting:
     notes: Sequence[str] = ()
     heatmaps: str = ""
     run: Mapping = dataclasses.field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Whose films were judged: "nih", or a key of `sources.SOURCES`."""
+        return self.run.get("config", {}).get("source", "nih")
 
 
 def captions(outcomes: pd.DataFrame, threshold: float) -> list[str]:
@@ -106,14 +121,13 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
     )
     sections = {
         f"Model card: {setting.name}": f"{NOT_A_DEVICE}\n\n{drawn}"
-        f"AUROC, {mean['remark']}: **{with_interval(mean, 'auroc')}**, on "
+        f"{_headline(mean)}, on "
         f"{int(mean['films']):,} {setting.films_are}, of {int(mean['patients']):,} patients; 95 % "
         "interval by leaving out each patient in turn.",
         "Intended use": "Research and teaching: comparing methods on public data. Not intended: "
         "diagnosis, triage, screening, quality control, or any film outside research.",
         "Model": _about_model(setting.run),
-        "Data and split": "NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from "
-        f'reports; "No Finding" does not mean normal. {_about_films(mean, setting)}',
+        "Data and split": f"{_about_source(setting)} {_about_films(mean, setting)}",
         **({"Notes of the evaluation": _bullets(*setting.notes)} if setting.notes else {}),
         "Which films it refuses": _abstaining(setting.run),
         "Ranking": _ranking(tables),
@@ -124,8 +138,7 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
         "Against radiologists": _adjudicated(tables) + "\n\n" + _readings(tables),
         "Where it looks": _localisation(tables, setting.heatmaps),
         "Limits": _bullets(
-            "Labels come from text mining; radiologists disagree with many of them.",
-            "One hospital, adults mostly, films of 1992 to 2015.",
+            *_limits(setting),
             "Some findings are learned by their treatment: chest drains mark Pneumothorax.",
             "View, age and sex alone carry information about the findings.",
             "Findings of too few patients are unknown here, not good.",
@@ -138,6 +151,41 @@ def model_card(tables: Mapping[str, pd.DataFrame], setting: Setting) -> str:
         for place, (title, text) in enumerate(sections.items())
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _headline(mean: pd.Series) -> str:
+    """The mean AUROC with its interval, or that there is none."""
+    if pd.isna(mean["auroc"]):
+        return "AUROC: **too few patients of every finding**"
+    return f"AUROC, {mean['remark']}: **{with_interval(mean, 'auroc')}**"
+
+
+def _about_source(setting: Setting) -> str:
+    """Whose films and labels these are."""
+    if setting.source == "nih":
+        return (
+            "NIH ChestX-ray14 (Wang et al., CVPR 2017). The labels were mined from reports; "
+            '"No Finding" does not mean normal.'
+        )
+    return (
+        f"Films and labels of `{setting.source}`: {sources.SOURCES[setting.source].title}. What "
+        "its labels say of the 14 findings is our reading (`source_labels.csv`); a finding that it "
+        "never labels was learned as absent."
+    )
+
+
+def _limits(setting: Setting) -> tuple[str, str]:
+    """What the labels and their source leave open."""
+    if setting.source == "nih":
+        return (
+            "Labels come from text mining; radiologists disagree with many of them.",
+            "One hospital, adults mostly, films of 1992 to 2015.",
+        )
+    return (
+        "How the labels were made, and how far radiologists agree with them, is their source's to "
+        "tell.",
+        "One source of films: how the model fares on another is not known from these numbers.",
+    )
 
 
 def _about_films(mean: pd.Series, setting: Setting) -> str:
@@ -195,7 +243,9 @@ def _about_model(run: Mapping) -> str:
         "architecture": run.get("model"),
         "parameters": f"{run['parameters']:,}" if "parameters" in run else None,
         # Of a file only its name: where it lay tells a reader nothing.
-        "initial weights": Path(run["weights"]).name if "weights" in run else None,
+        "initial weights": _START.get(run["weights"], Path(run["weights"]).name)
+        if "weights" in run
+        else None,
         "film size": f"{run['image_size']} px" if "image_size" in run else None,
         "training films": f"{run['train_films']:,}" if "train_films" in run else None,
         "best epoch": run.get("best_epoch"),
@@ -218,9 +268,10 @@ def _ranking(tables: Mapping[str, pd.DataFrame]) -> str:
         for finding, row in auroc.drop("Mean").iterrows()
     ]
     mean = auroc.loc["Mean"]
+    of = mean["remark"].capitalize() if pd.notna(mean["auroc"]) else "Mean"
     rows.append(
         (
-            mean["remark"].capitalize(), "", "", with_interval(mean, "auroc"),
+            of, "", "", with_interval(mean, "auroc"),
             with_interval(auprc.loc["Mean"], "auprc"), figure(auprc.loc["Mean", "prevalence"]),
         )
     )  # fmt: skip
@@ -394,7 +445,13 @@ def _answers(tables: Mapping[str, pd.DataFrame], setting: Setting) -> dict[str, 
         "split": setting.split or "none",
         "split_films": "no" if setting.split_films is None else f"{setting.split_films:,}",
         "leakage": leakage,
-        "weights": str(setting.run.get("weights", UNKNOWN)),
+        "weights": _START.get(weights := str(setting.run.get("weights", UNKNOWN)), weights),
+        "ensembling": f"a mean of several trainings, named in `runs/{setting.name}/config.json`"
+        if setting.run.get("model") == "ensemble"
+        else "none",
+        **claim_checklist.origin(
+            setting.source, sources.SOURCES[setting.source].title if setting.source != "nih" else ""
+        ),
         "localisation": "not done: no boxes"
         if places is None or places.empty
         else f"notebook 300, localisation: {int(places['cases'].max()):,} boxed films",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr import artifacts
-from cxr.config import Config
+from cxr.config import PHANTOM_WEIGHTS, Config
 from cxr.errors import InputError
 from cxr.publish import stills
 
@@ -158,8 +158,8 @@ def origin(weights: str | None) -> str | None:
     """What a network was trained from, in words; None where it is not recorded.
 
     Args:
-        weights: as the run's record names them: "none", "imagenet" or a file; several of an
-            ensemble's members, with commas.
+        weights: as the run's record names them: "none", "phantoms", "imagenet" or a file;
+            several of an ensemble's members, with commas.
     """
     if weights is None:
         return None
@@ -167,6 +167,8 @@ def origin(weights: str | None) -> str | None:
         return " and ".join(str(origin(one)) for one in weights.split(", "))
     if weights == "none":
         return "random weights"
+    if weights == PHANTOM_WEIGHTS:
+        return "weights learned from drawings"
     name = Path(weights).name
     # Keras's names of its files without the top, all of them trained on ImageNet.
     known = weights == "imagenet" or re.search(r"no_?top\.h5$", name)
@@ -220,7 +222,9 @@ def of_profile(config: Config) -> Results:
     for name in evaluated:
         path = config.runs / name / "config.json"
         runs.append(Run.of(name, artifacts.read_json(path) if path.exists() else {}))
-    kind = "phantoms: synthetic drawings" if config.phantoms else "real films"
+    kind = "real films" if config.source == "nih" else f"films of {config.source}"
+    if config.phantoms:
+        kind = "phantoms: synthetic drawings"
     return Results(
         folder=tables,
         runs=tuple(runs),

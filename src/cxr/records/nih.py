@@ -203,6 +203,12 @@ def version(records: pd.DataFrame) -> dict[str, str]:
 def version_in_words(records: pd.DataFrame) -> str:
     """`version` as a sentence for a reader."""
     found = version(records)
+    if "source" in records:
+        # Another hospital's.
+        return (
+            f"that of `{records['source'].iloc[0]}`, read by its mapping of labels (SHA-256 "
+            f"{found['labels_sha256'][:12]})"
+        )
     known = {
         "v2020": "NIH's version v2020",
         "2017": "NIH's version of 2017",

@@ -135,6 +135,11 @@ def refuse_partial(records: pd.DataFrame, kind: str) -> None:
     Raises:
         InputError: for all but "patient", unless the records are whole.
     """
+    if kind != "patient" and "source" in records:
+        raise InputError(
+            f"the split '{kind}' is one of NIH's films, and these are {nih.identify(records)}. "
+            "Take CXR_SPLIT=patient."
+        )
     if kind != "patient" and not nih.whole(records):
         raise InputError(
             f"the split '{kind}' is one of all of NIH's records, and these are "
