@@ -3,7 +3,8 @@
 Three questions are asked of a film, all answered by what training films look like:
 
 - Is one of the known faults more likely than none? A linear discriminant tells training films
-  from the same films turned, inverted, cut, blurred, or framed.
+  from the same films turned, inverted, cut, blurred, framed, over- and underexposed; of the
+  last two it is not asked.
 - Is it like a chest film at all? The Mahalanobis distance from the training films (Lee et
   al., NeurIPS 2018, there on features of a network).
 - Is it exposed like them? A ridge regression estimates the gamma that would have turned a
@@ -105,8 +106,8 @@ FAULTS: dict[str, Callable] = {
 }
 _GRAVE = 4
 
-# What the first question asks for; the last two are the third one's.
-_TOLD = tuple(FAULTS)[:-2]
+# The last two are the third question's: the first one asks for any other fault.
+_OTHERS = len(FAULTS) - 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ class Abstention:
     Attributes:
         centre, scale: of the features, float (features,).
         weights, bias: of the discriminant: (1 + faults, features and products) and
-            (1 + faults,); no fault is the first, exposure is none of them.
+            (1 + faults,); no fault is the first.
         whiten: makes the training films' features uncorrelated: (features, features).
         exposure: of the regression: (features and products + 1,), the constant last.
         limits: (3, 2): from where films are warned of, and refused, by each question.
@@ -137,15 +138,18 @@ class Abstention:
             films: uint8 (films, side, side), of the side that the model sees.
 
         Returns:
-            Log odds of each fault against none, float (films, faults); distances, float
-            (films,); and the logarithm of the gamma that each film seems to have been given,
-            float (films,), above 0 where it is darker than usual ones.
+            Log odds of each fault but exposure against none but exposure, float (films,
+            faults - 2); distances, float (films,); and the logarithm of the gamma that each
+            film seems to have been given, float (films,), above 0 where it is darker than
+            usual ones.
         """
         told = (features(films) - self.centre) / self.scale
         products = _with_products(told)
         logits = products @ self.weights.T + self.bias
+        none, faults, exposed = np.split(logits, [1, 1 + _OTHERS], axis=1)
+        odds = faults - np.c_[none, exposed].max(axis=1, keepdims=True)
         gamma = products @ self.exposure[:-1] + self.exposure[-1]
-        return logits[:, 1:] - logits[:, :1], ((told @ self.whiten) ** 2).sum(axis=1), gamma
+        return odds, ((told @ self.whiten) ** 2).sum(axis=1), gamma
 
     def judge(self, films: np.ndarray) -> list[tuple[str, tuple[str, ...]]]:
         """A verdict for each film, and the reasons; films as for `questions`."""
@@ -156,7 +160,7 @@ class Abstention:
             reasons = []
             grave = fault < _GRAVE and level[0, 1]
             if level[0, 0]:
-                reasons.append(f"It {'looks' if grave else 'may be'} {_TOLD[fault]}.")
+                reasons.append(f"It {'looks' if grave else 'may be'} {list(FAULTS)[fault]}.")
             if level[1, 0]:
                 unlike = "does not look like" if level[1, 1] else "looks unlike most of"
                 reasons.append(f"It {unlike} the chest films that the model knows.")
@@ -221,10 +225,10 @@ def fit(
     def looked(films: np.ndarray) -> np.ndarray:
         return _with_products((features(films) - centre) / scale)
 
-    spoiled = [looked(spoil(train, name, random)) for name in _TOLD]
+    spoiled = [looked(spoil(train, name, random)) for name in FAULTS]
     usual = _with_products(told)
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=_DISCRIMINANT)
-    faults = np.repeat(np.arange(1 + len(_TOLD)), len(train))
+    faults = np.repeat(np.arange(1 + len(FAULTS)), len(train))
     discriminant.fit(np.concatenate([usual, *spoiled]), faults)
     del spoiled
     covariance = np.cov(told.T)
@@ -261,7 +265,8 @@ def _exposure(
     for sign in (-1, 1):
         gammas = sign * random.uniform(*_GIVEN, len(films))
         pairs = zip(films, np.exp(gammas), strict=True)
-        seen.append(looked(np.stack([expose(Image.fromarray(film), g) for film, g in pairs])))
+        exposed = [np.asarray(expose(Image.fromarray(film), gamma)) for film, gamma in pairs]
+        seen.append(looked(np.stack(exposed)))
         given.append(gammas)
     made = Ridge(alpha=_RIDGE).fit(np.concatenate(seen), np.concatenate(given))
     return np.append(made.coef_, made.intercept_)
