@@ -37,7 +37,7 @@ def each(change: Callable[[Image.Image], Image.Image]) -> Callable:
 
 
 def exposed(gamma: float) -> Callable:
-    return each(lambda film: film.point([round(255 * (g / 255) ** gamma) for g in range(256)]))
+    return each(lambda film: abstention.expose(film, gamma))
 
 
 def quartered(films: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -168,6 +168,23 @@ def shape_cost(folder: Path, films: np.ndarray, records: pd.DataFrame) -> None:
         print(f"  {words:<34} mean AUROC {np.nanmean(by_finding):.3f}")
 
 
+def exposures(made: abstention.Abstention, films: np.ndarray) -> None:
+    """How far usual films differ in exposure themselves: what no limit can tell apart."""
+    usual = made.questions(films)[2]
+    low, high = np.exp(np.quantile(usual, [0.025, 0.975]))
+    print(f"\n95 % of usual films look like another one with gamma {low:.2f} to {high:.2f}.")
+    print("| gamma | seems to be, median | found at the limit | usual films that seem as far |")
+    print("| --: | --: | --: | --: |")
+    for gamma in (0.3, 0.4, 0.5, 0.6, 0.7, 1.5, 1.8, 2.0, 2.5, 3.0):
+        sign = 1 if gamma > 1 else -1
+        seems = sign * made.questions(exposed(gamma)(films, None))[2]
+        found = (seems >= made.limits[2, 0]).mean()
+        as_far = (sign * usual >= np.quantile(seems, 0.05)).mean()
+        typical = np.exp(sign * np.median(seems))
+        print(f"| {gamma} | {typical:.2f} | {100 * found:.1f} % | {100 * as_far:.1f} % |")
+    print("The last column: usual films beyond what 95 % of the spoiled ones reach.")
+
+
 def told(name: str, verdicts: np.ndarray, codes: np.ndarray | None) -> str:
     """Shares that are stopped, with a 95 % interval by patient, and refused."""
     stopped = (verdicts != abstention.SCORED)[:, None]
@@ -204,23 +221,26 @@ def main() -> int:
     kept = second & validation["patient_id"].between(*BLOCK).to_numpy()
     films, codes = shown[kept], np.unique(patients[kept], return_inverse=True)[1]
     print(f"{len(films):,} films of {codes.max() + 1} patients that set no limit, SEED {SEED}\n")
-    print("| films | number | warned of or refused | refused | AUROC faults | unlike | network |")
-    print("| --- | --: | --- | --: | --: | --: | --: |")
+    columns = "AUROC faults | unlike | exposure | network"
+    print(f"| films | number | warned of or refused | refused | {columns} |")
+    print("| --- | --: | --- | --: | --: | --: | --: | --: |")
     network = None
     if len(sys.argv) > 1:
         look = pooled(Path(sys.argv[1]))
         away = distance(look(seen))
         network = lambda pictures: away(look(pictures))  # noqa: E731
-    usual = made.questions(films)
-    usual = [usual[0].max(axis=1), usual[1], network(films) if network else None]
+
+    def answered(pictures: np.ndarray) -> list[np.ndarray | None]:
+        odds, away, gamma = made.questions(pictures)
+        return [odds.max(axis=1), away, abs(gamma), network(pictures) if network else None]
+
+    usual = answered(films)
 
     def line(name: str, pictures: np.ndarray, codes: np.ndarray | None) -> None:
         verdicts = np.array([verdict for verdict, _ in made.judge(pictures)])
-        answers = made.questions(pictures)
-        answers = [answers[0].max(axis=1), answers[1], network(pictures) if network else None]
         cells = []
-        for known, new in zip(usual, answers, strict=True):
-            if new is None:
+        for known, new in zip(usual, answered(pictures), strict=True):
+            if known is None or new is None:
                 cells.append("")
                 continue
             labels = np.r_[np.zeros(len(known)), np.ones(len(new))]
@@ -238,6 +258,7 @@ def main() -> int:
     } | others()
     for name, pictures in unseen.items():
         line(name, pictures, None)
+    exposures(made, films)
     if len(sys.argv) > 1:
         shape_cost(Path(sys.argv[1]), films, validation[kept])
     return 0

@@ -7,7 +7,7 @@ import pytest
 from cxr import artifacts
 from cxr.evaluation import calibration
 from cxr.findings import FINDINGS
-from cxr.modelling import explain, models
+from cxr.modelling import ensemble, explain, models
 
 SIDE = 64
 
@@ -33,7 +33,30 @@ def make(folder, *, phantoms: bool = False, judged: bool = True):
     folder.mkdir(parents=True)
     network = models.build("baseline", image_size=SIDE)
     network.save(folder / "model.keras")
-    explain.Explainer(network, np.stack([film(n) for n in range(8)])[..., None]).save(folder)
+    explain.keep(network, np.stack([film(n) for n in range(8)])[..., None], folder)
+    _record(folder, phantoms=phantoms)
+    if judged:
+        _judge(folder)
+    return folder
+
+
+def make_ensemble(folder):
+    """Write the run of an ensemble of two, judged: one says .2 of everything, one .6."""
+    folder.mkdir(parents=True)
+    members = {}
+    for name, share in (("low", 0.2), ("high", 0.6)):
+        member = models.build("baseline", image_size=SIDE)
+        *kernels, kernel, bias = member.get_weights()
+        odds = np.full_like(bias, np.log(share / (1 - share)))
+        member.set_weights([*kernels, np.zeros_like(kernel), odds])
+        members[name] = member
+    ensemble._mean(members).save(folder / "model.keras")
+    _record(folder, phantoms=False)
+    _judge(folder)
+    return folder
+
+
+def _record(folder, *, phantoms: bool) -> None:
     record = {
         "name": folder.name,
         "finished": artifacts.now(),
@@ -42,18 +65,19 @@ def make(folder, *, phantoms: bool = False, judged: bool = True):
         "validation_auroc": 0.7,
     }
     artifacts.write_json(folder / "config.json", record)
-    if judged:
-        same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
-        # An intercept of log(3) triples the odds.
-        calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
-        # 100 test films, of which 10 have the finding; 8 of these and 18 others are flagged.
-        cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": 0.7})
-        counts = {"true_positives": 8, "false_positives": 18}
-        counts |= {"false_negatives": 2, "true_negatives": 72}
-        cuts = cuts.assign(**counts, sensitivity=0.8, specificity=0.8)
-        cuts.loc[cuts["finding"] == "Hernia", "threshold":] = np.nan
-        cuts.to_csv(folder / "thresholds.csv", index=False)
-    return folder
+
+
+def _judge(folder) -> None:
+    same = pd.DataFrame({"finding": FINDINGS, "intercept": 0.0, "slope": 1.0})
+    # An intercept of log(3) triples the odds.
+    calibration.save(folder, same.assign(intercept=np.log(3), method="recalibrated"))
+    # 100 test films, of which 10 have the finding; 8 of these and 18 others are flagged.
+    cuts = pd.DataFrame({"finding": FINDINGS, "rule": "Youden", "threshold": 0.7})
+    counts = {"true_positives": 8, "false_positives": 18}
+    counts |= {"false_negatives": 2, "true_negatives": 72}
+    cuts = cuts.assign(**counts, sensitivity=0.8, specificity=0.8)
+    cuts.loc[cuts["finding"] == "Hernia", "threshold":] = np.nan
+    cuts.to_csv(folder / "thresholds.csv", index=False)
 
 
 def chest(random: np.random.Generator, side: int = SIDE) -> np.ndarray:

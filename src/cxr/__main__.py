@@ -82,6 +82,17 @@ _PREDICT: dict[str, dict] = {
         "help": "share of films that have a finding where these come from: 0.05 for all, or "
         "Mass=0.03,Nodule=0.1; default: that of the test films",
     },
+    "--batch": {
+        "type": int,
+        "default": 32,
+        "metavar": "N",
+        "help": "films in a step of the network; default: 32",
+    },
+    "--untrained-twin": {
+        "action": "store_true",
+        "help": "with --html: beside each heatmap that of the same network with its weights "
+        "shuffled; where both are alike, nothing is shown that was learned",
+    },
 }
 
 _SERVE: dict[str, dict] = {
@@ -386,7 +397,11 @@ def _predict(options: argparse.Namespace) -> int:
     config = load_config(profile=options.profile)
     films = reading.found(options.films)
     shares = film_report.prevalences(options.prevalence)
+    if options.untrained_twin and options.html is None:
+        raise InputError("--untrained-twin shows heatmaps, and they need --html FILE.")
     model, why = predict.load(options.run, config.runs, shares)
+    if options.untrained_twin:
+        model.with_twin()
     if options.json != "-":
         print(f"Scored by {model.name} ({why}).\n" + "\n".join(model.notes) + "\n", flush=True)
     complete = film_report.run(
@@ -395,6 +410,7 @@ def _predict(options: argparse.Namespace) -> int:
         page_to=options.html,
         table_to=options.csv,
         json_to=None if options.json is None else Path(options.json),
+        batch=options.batch,
     )
     return 0 if complete else 1
 

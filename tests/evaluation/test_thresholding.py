@@ -130,3 +130,14 @@ def test_no_false_alarm_among_few_films_does_not_say_that_there_is_none():
     said = thresholding.in_words(row, True, 0.001)
     assert "of 100 films at or above it about 5 have it, where 0.1 % of films do" in said
     assert "caught 50 % of the test films with it" in said
+
+
+def test_doubt_names_each_reason_for_which_a_film_may_lie_on_either_side():
+    assert thresholding.doubt(0.3, 0.1, 0.2) == ""
+    assert thresholding.doubt(0.3, np.nan, np.nan) == ""
+    assert thresholding.doubt(np.nan, 0.1, 0.4, [0.1, 0.4]) == ""
+    assert thresholding.doubt(0.3, np.nan, np.nan, [0.3, 0.4, 0.9]) == ""
+    assert thresholding.doubt(0.3, 0.1, 0.4, [0.2, 0.3, 0.4]) == (
+        "unsure, since the probability's own interval (10 to 40 %) spans the threshold and "
+        "2 of the ensemble's 3 members are above it"
+    )

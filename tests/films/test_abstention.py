@@ -55,16 +55,34 @@ def test_what_was_never_fitted_is_refused(fitted):
         assert any("does not look like the chest films" in reason for reason in reasons)
 
 
-def test_limits_are_reached_by_as_many_as_stated_by_both_questions_together():
+def test_limits_are_reached_by_as_many_as_stated_by_all_questions_together():
     # 200 films of as many patients: of the first question, films 0 and 1 are the oddest, of
     # the second film 199, then film 0. Warning of 2 % in vain leaves room for four films.
     first, second = -np.arange(200.0), np.arange(200.0)
     second[0] = 198.5
-    weights = np.full(200, 1 / 200)
-    limits = abstention._limits(np.stack([first, second]), weights)
-    warned = (first >= limits[0, 0]) | (second >= limits[1, 0])
-    refused = (first >= limits[0, 1]) | (second >= limits[1, 1])
-    assert 3 <= warned.sum() <= 4 and refused.sum() <= 1
+    answers, weights = np.stack([first, second]), np.full(200, 1 / 200)
+    limits = abstention._limits(answers, weights, 0.02, (0.5, 0.5))
+    assert 3 <= (answers >= limits[:, None]).any(axis=0).sum() <= 4
+    limits = abstention._limits(answers, weights, 0.005, (0.5, 0.5))
+    assert (answers >= limits[:, None]).any(axis=0).sum() <= 1
+
+
+def test_a_question_gets_as_many_of_the_warnings_in_vain_as_it_is_given():
+    # 1,000 films, no film odd by two questions: of 20 stopped films, 5 by the first, 15 by the
+    # second, and none by the third, which has no share.
+    answers = np.stack([np.arange(1000.0), -np.arange(1000.0), np.arange(1000.0) % 7])
+    limits = abstention._limits(answers, np.full(1000, 1 / 1000), 0.02, (0.25, 0.75, 0.0))
+    assert (answers >= limits[:, None]).sum(axis=1) == pytest.approx([5, 15, 0], abs=1)
+
+
+def test_the_gamma_that_a_film_was_given_is_estimated(fitted, films):
+    made, _ = fitted
+    usual = made.questions(films[2])[2]
+    assert abs(usual).max() < np.log(1.5)
+    for gamma in (0.4, 2.5):
+        given = [abstention.expose(Image.fromarray(film), gamma) for film in films[2]]
+        seems = made.questions(np.stack([np.asarray(film) for film in given]))[2]
+        assert np.median(seems) == pytest.approx(np.log(gamma), abs=0.2)
 
 
 def test_a_patient_with_many_films_sets_no_limit_alone():

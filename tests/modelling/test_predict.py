@@ -129,6 +129,56 @@ def test_a_probability_whose_interval_spans_the_threshold_is_called_unsure(tmp_p
     assert not table.drop("Mass")["meaning"].str.contains("unsure").any()
 
 
+def test_a_film_on_whose_side_members_disagree_is_called_unsure(tmp_path, film):
+    folder = toy_runs.make_ensemble(tmp_path / "both")
+    made = predict.Model(folder)
+    (answer,) = made.answers([film / "film.png"])
+    table = answer.findings.set_index("finding")
+    # One member says .2 of everything, the other one .6, which are odds of 1/4 and 3/2; times
+    # three, .75/1.75 and 4.5/5.5. Their mean is .4: odds of 2/3, times three 2/3.
+    assert table["members_low"].to_numpy() == pytest.approx(0.75 / 1.75, abs=1e-5)
+    assert table["members_high"].to_numpy() == pytest.approx(4.5 / 5.5, abs=1e-5)
+    assert table["probability"].to_numpy() == pytest.approx(2 / 3, abs=1e-5)
+    assert table.drop("Hernia")["unsure"].all() and not table.loc["Hernia", "unsure"]
+    said = "unsure, since 1 of the ensemble's 2 members are above it"
+    assert table.loc["Mass", "meaning"].endswith(said) and table.loc["Hernia", "meaning"] == ""
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_scores_do_not_depend_on_the_batch(model, film, batch):
+    files = [*sorted(film.glob("*-8.dcm")), film / "none.png", film / "film.png"]
+    usual, other = list(model.answers(files)), list(model.answers(files, batch=batch))
+    assert [answer.file for answer in other] == [str(file) for file in files]
+    for one, same in zip(usual, other, strict=True):
+        assert one.verdict == same.verdict
+        if one.findings is not None:
+            np.testing.assert_allclose(probabilities(same), probabilities(one), atol=1e-5)
+
+
+def test_a_batch_of_no_films_is_refused(model, film):
+    with pytest.raises(InputError, match="a batch of 0 films is none"):
+        next(model.answers([film / "film.png"], batch=0))
+
+
+def test_the_untrained_twin_looks_elsewhere_by_the_same_method(folder, film):
+    both = predict.Model(folder).with_twin()
+    (answer,) = both.answers([film / "film.png"], pictures=1)
+    assert answer.twin.shape == answer.heatmaps.shape and answer.twin.max() <= 1
+    assert not np.allclose(answer.twin, answer.heatmaps, atol=0.1)
+    network = explain.randomised(both.network, seed=explain.TWIN_SEED)
+    shown = np.stack([toy_runs.film(n) for n in range(8)])[..., None]
+    square = np.asarray(Image.fromarray(toy_runs.film(1, side=150)).resize((64, 64), 4))
+    looked = explain.Explainer(network, shown).heatmaps(square[None, ..., None], np.array([0]))
+    np.testing.assert_allclose(answer.twin[0], looked[0], atol=1e-3)
+
+
+def test_a_run_whose_twin_was_not_kept_says_so(tmp_path):
+    folder = toy_runs.make(tmp_path / "old")
+    (folder / explain.TWIN_AVERAGE).unlink()
+    with pytest.raises(InputError, match="before its untrained twin was kept"):
+        predict.Model(folder).with_twin()
+
+
 def test_one_bad_film_does_not_stop_the_others(model, film, tmp_path):
     (tmp_path / "text.png").write_text("no film")
     Image.fromarray(toy_runs.film(1, side=20)).save(tmp_path / "small.png")

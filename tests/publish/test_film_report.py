@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +63,52 @@ def test_a_folder_is_told_film_by_film_and_a_bad_one_shows_in_the_exit_code(comm
     assert code == 1 and len(lines) == 3
     assert "text.jpg: refused: It is neither PNG, JPEG nor DICOM." in lines[2]
     assert command(root / "films" / "*.png")[0] == 0
+
+
+def test_a_folder_that_may_not_be_searched_is_named_and_counted(command, root, monkeypatch):
+    closed = root / "films" / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refusing(place):
+        # As for a folder of another user's; who runs tests may be allowed everything.
+        if os.fspath(place) == str(closed):
+            raise PermissionError(13, "Permission denied", str(closed))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    code, said = command(root / "films" / "1.png", closed)
+    closed.rmdir()
+    assert code == 1
+    assert f"{closed}: refused: It is a folder that cannot be searched." in said.out
+    assert "1.png: scored" in said.out
+
+
+def test_the_untrained_twin_stands_beside_the_heatmap(command, root, tmp_path):
+    page = tmp_path / "films.html"
+    code, _ = command(root / "films" / "1.png", "--untrained-twin", "--html", page)
+    html = page.read_text()
+    assert code == 0 and html.count("data-twin=") == len(FINDINGS)
+    assert "Where both heatmaps are alike, they show the film" in html
+    command(root / "films" / "1.png", "--html", page)
+    assert "twin" not in re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
+    code, said = command(root / "films" / "1.png", "--untrained-twin")
+    assert code == 1 and "they need --html FILE" in said.err
+
+
+def test_unsure_findings_are_named_in_page_table_and_json(command, root, tmp_path):
+    toy_runs.make_ensemble(root / "runs" / "both")
+    page, table, lines = (tmp_path / name for name in ("a.html", "a.csv", "a.jsonl"))
+    command(
+        root / "films" / "1.png", "--run", "both", "--html", page, "--csv", table, "--json", lines
+    )
+    doubted = [finding for finding in FINDINGS if finding != "Hernia"]
+    assert pd.read_csv(table)["unsure"].tolist() == [", ".join(doubted)]
+    record = json.loads(lines.read_text())
+    assert [one["finding"] for one in record["findings"] if one["unsure"]] == doubted
+    assert record["findings"][0]["members_low"] < record["findings"][0]["threshold"]
+    assert page.read_text().count("1 of the ensemble") == len(doubted)
+    shutil.rmtree(root / "runs" / "both")
 
 
 def test_what_names_no_film_is_refused_in_a_sentence(command, root):

@@ -1,6 +1,6 @@
 """Thresholds chosen on validation films, and what they do on test films."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -138,6 +138,26 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
         f"{opening} of the test films with it; of 100 films {where} it about {counted} have it, "
         f"where {100 * prevalence:.2g} % of films do{among}"
     )
+
+
+def doubt(
+    threshold: float, low: float, high: float, members: Sequence[float] | np.ndarray = ()
+) -> str:
+    """Why it is not sure on which side of the threshold a film is; "" where it is.
+
+    Args:
+        threshold: NaN where there is none.
+        low, high: 95 % interval of the probability; NaN where it is not known.
+        members: probabilities by the members of an ensemble, on the threshold's scale.
+    """
+    reasons = []
+    if low < threshold <= high:
+        interval = f"{100 * low:.2g} to {100 * high:.2g} %"
+        reasons.append(f"the probability's own interval ({interval}) spans the threshold")
+    above = int((np.asarray(members) >= threshold).sum())
+    if 0 < above < len(members):
+        reasons.append(f"{above} of the ensemble's {len(members)} members are above it")
+    return f"unsure, since {' and '.join(reasons)}" if reasons else ""
 
 
 def outcomes(

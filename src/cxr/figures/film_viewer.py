@@ -41,6 +41,7 @@ def viewer(
     reasons: Sequence[str] = (),
     film: tuple[np.ndarray, np.ndarray | None] | None = None,
     findings: pd.DataFrame | None = None,
+    twin: np.ndarray | None = None,
 ) -> str:
     """HTML of one film, to stand anywhere on a page that has `head`.
 
@@ -52,11 +53,14 @@ def viewer(
         film: the picture, uint8 (rows, columns), and float (14, rows, columns), 0 to 1: a
             heatmap for each row of `findings`, if there are any.
         findings: finding, probability, threshold, reached, meaning, with_it and without_it.
+        twin: heatmaps of the untrained twin, as those of the film, to stand beside them.
     """
     rows = []
     if findings is not None:
-        heats = [""] * len(findings) if film is None or film[1] is None else map(_heat, film[1])
-        table = findings.assign(heat=list(heats), flagged=findings["reached"].eq(True))
+        none = [""] * len(findings)
+        heats = none if film is None or film[1] is None else list(map(_heat, film[1]))
+        twins = none if twin is None else list(map(_heat, twin))
+        table = findings.assign(heat=heats, twin=twins, flagged=findings["reached"].eq(True))
         table = table.sort_values(["flagged", "probability"], ascending=False)
         rows = table.to_dict(orient="records")
     return _TEMPLATES.get_template("film_viewer.html").render(
@@ -70,6 +74,7 @@ def viewer(
         shape=(0, 0) if film is None else film[0].shape,
         rows=rows,
         heats=any(row["heat"] for row in rows),
+        twins=any(row["twin"] for row in rows),
         prevalence=any(row["meaning"] for row in rows),
         marks=_MARKS,
         place=lambda share: f"{100 * np.sqrt(share):.2f}%",

@@ -1,25 +1,29 @@
 """Is this a film that a model may judge? A verdict before any score.
 
-Two questions are asked of a film, both answered by what training films look like:
+Three questions are asked of a film, all answered by what training films look like:
 
 - Is one of the known faults more likely than none? A linear discriminant tells training films
-  from the same films turned, inverted, cut, blurred, over- and underexposed, or framed.
+  from the same films turned, inverted, cut, blurred, framed, over- and underexposed; of the
+  last two it is not asked.
 - Is it like a chest film at all? The Mahalanobis distance from the training films (Lee et
   al., NeurIPS 2018, there on features of a network).
+- Is it exposed like them? A ridge regression estimates the gamma that would have turned a
+  usual film into this one, learned from training films that were given a gamma.
 
-Both look at pixels: grey values of a 16 x 16 layout, their distribution, and how strong
-edges are by grey value and by scale; the discriminant looks at products of the latter, too. On
-real films that found more than the same distance on the pooled features of a network
-(benchmarks/README.md, "Abstaining").
+All look at pixels: grey values of a 16 x 16 layout, their distribution, and how strong edges
+are by grey value and by scale; the discriminant and the regression look at products of the
+latter, too. On real films that found more than the same distance on the pooled features of a
+network (benchmarks/README.md, "Abstaining").
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
 
 from cxr import artifacts
 from cxr.errors import InputError
@@ -33,18 +37,27 @@ FILE = "abstention.npz"
 # and of their layout.
 SIDES, LAYOUT = (64, 128), 16
 
-# Shares of films like those of validation that are warned of, and refused, in vain; half of
-# each for each of the two questions. Every patient counts the same, however many films.
+# Shares of films like those of validation that are warned of, and refused, in vain. Every
+# patient counts the same, however many films.
 WARNED_IN_VAIN, REFUSED_IN_VAIN = 0.02, 0.005
+
+# How the questions, in the order of `Abstention.questions`, divide these shares. Usual films
+# differ most in exposure, so that question gets half of the warnings; and what is unlike any
+# chest film is far from all of them. A wrong exposure alone is never refused.
+_WARNINGS, _REFUSALS = (0.4, 0.1, 0.5), (0.5, 0.5, 0.0)
 
 # Fewer validation patients would leave such shares to one or two of them.
 FEWEST_PATIENTS = 100
 
 # Training films that are looked at.
-MOST_FILMS = 3000
+MOST_FILMS = 4000
 
 # Towards the identity, of the discriminant's and the distance's correlations.
 _DISCRIMINANT, _DISTANCE = 0.001, 0.1
+
+# Logarithms of the gammas that training films are given, up and down: 1.8 to 3.5, and their
+# inverses. And how much the regression's weights are drawn towards 0.
+_GIVEN, _RIDGE = (0.57, 1.27), 100.0
 
 
 def _cut(film: Image.Image, random: np.random.Generator) -> Image.Image:
@@ -63,12 +76,13 @@ def _framed(film: Image.Image, random: np.random.Generator) -> Image.Image:
     return framed
 
 
-def _exposed(gamma: float) -> Callable:
-    def expose(film: Image.Image, random: np.random.Generator) -> Image.Image:
-        power = gamma * np.exp(random.uniform(-0.2, 0.2))
-        return film.point([round(255 * (grey / 255) ** power) for grey in range(256)])
+def expose(film: Image.Image, gamma: float) -> Image.Image:
+    """The film with every grey value, 0 to 1, raised to a power: above 1 it gets darker."""
+    return film.point([round(255 * (grey / 255) ** gamma) for grey in range(256)])
 
-    return expose
+
+def _exposed(gamma: float) -> Callable:
+    return lambda film, random: expose(film, gamma * np.exp(random.uniform(-0.2, 0.2)))
 
 
 def _turned(*ways: Image.Transpose) -> Callable:
@@ -86,11 +100,14 @@ FAULTS: dict[str, Callable] = {
     "inverted, dark for bright": lambda film, random: film.point(lambda grey: 255 - grey),
     "only a part of a film": _cut,
     "blurred": lambda film, random: film.filter(ImageFilter.GaussianBlur(0.03 * film.width)),
+    "framed in black": _framed,
     "too bright": _exposed(0.4),
     "too dark": _exposed(2.5),
-    "framed in black": _framed,
 }
 _GRAVE = 4
+
+# The last two are the third question's: the first one asks for any other fault.
+_OTHERS = len(FAULTS) - 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +119,8 @@ class Abstention:
         weights, bias: of the discriminant: (1 + faults, features and products) and
             (1 + faults,); no fault is the first.
         whiten: makes the training films' features uncorrelated: (features, features).
-        limits: (2, 2): from where films are warned of, and refused, by each question.
+        exposure: of the regression: (features and products + 1,), the constant last.
+        limits: (3, 2): from where films are warned of, and refused, by each question.
     """
 
     centre: np.ndarray
@@ -110,37 +128,46 @@ class Abstention:
     weights: np.ndarray
     bias: np.ndarray
     whiten: np.ndarray
+    exposure: np.ndarray
     limits: np.ndarray
 
-    def questions(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The answers to both questions.
+    def questions(self, films: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The answers to the three questions.
 
         Args:
             films: uint8 (films, side, side), of the side that the model sees.
 
         Returns:
-            Log odds of each fault against none, float (films, faults); and distances,
-            float (films,).
+            Log odds of each fault but exposure against none but exposure, float (films,
+            faults - 2); distances, float (films,); and the logarithm of the gamma that each
+            film seems to have been given, float (films,), above 0 where it is darker than
+            usual ones.
         """
         told = (features(films) - self.centre) / self.scale
-        logits = _with_products(told) @ self.weights.T + self.bias
-        return logits[:, 1:] - logits[:, :1], ((told @ self.whiten) ** 2).sum(axis=1)
+        products = _with_products(told)
+        logits = products @ self.weights.T + self.bias
+        none, faults, exposed = np.split(logits, [1, 1 + _OTHERS], axis=1)
+        odds = faults - np.c_[none, exposed].max(axis=1, keepdims=True)
+        gamma = products @ self.exposure[:-1] + self.exposure[-1]
+        return odds, ((told @ self.whiten) ** 2).sum(axis=1), gamma
 
     def judge(self, films: np.ndarray) -> list[tuple[str, tuple[str, ...]]]:
         """A verdict for each film, and the reasons; films as for `questions`."""
         verdicts = []
-        for odds, distance in zip(*self.questions(films), strict=True):
+        for odds, distance, gamma in zip(*self.questions(films), strict=True):
             fault = int(odds.argmax())
-            level = np.array([odds[fault], distance])[:, None] >= self.limits
-            name = list(FAULTS)[fault]
+            level = np.array([odds[fault], distance, abs(gamma)])[:, None] >= self.limits
             reasons = []
+            grave = fault < _GRAVE and level[0, 1]
             if level[0, 0]:
-                grave = fault < _GRAVE and level[0, 1]
-                reasons.append(f"It {'looks' if grave else 'may be'} {name}.")
+                reasons.append(f"It {'looks' if grave else 'may be'} {list(FAULTS)[fault]}.")
             if level[1, 0]:
                 unlike = "does not look like" if level[1, 1] else "looks unlike most of"
                 reasons.append(f"It {unlike} the chest films that the model knows.")
-            refused = level[1, 1] or (level[0, 1] and fault < _GRAVE)
+            # The exposure of what is no upright, whole chest film cannot be told.
+            if level[2, 0] and not grave:
+                reasons.append(f"It may be too {'dark' if gamma > 0 else 'bright'}.")
+            refused = level[1, 1] or grave
             verdict = REFUSED if refused else WARNED if reasons else SCORED
             verdicts.append((verdict, tuple(reasons)))
         return verdicts
@@ -192,12 +219,19 @@ def fit(
         return None, {}
     first = np.isin(patients, people[: len(people) // 2])
     plain = features(train)
-    spoiled = [features(spoil(train, name, random)) for name in FAULTS]
     centre, scale = plain.mean(axis=0), plain.std(axis=0) + 1e-3
-    told = (np.concatenate([plain, *spoiled]) - centre) / scale
+    told = (plain - centre) / scale
+
+    def looked(films: np.ndarray) -> np.ndarray:
+        return _with_products((features(films) - centre) / scale)
+
+    spoiled = [looked(spoil(train, name, random)) for name in FAULTS]
+    usual = _with_products(told)
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=_DISCRIMINANT)
-    discriminant.fit(_with_products(told), np.repeat(np.arange(1 + len(FAULTS)), len(train)))
-    covariance = np.cov(told[: len(train)].T)
+    faults = np.repeat(np.arange(1 + len(FAULTS)), len(train))
+    discriminant.fit(np.concatenate([usual, *spoiled]), faults)
+    del spoiled
+    covariance = np.cov(told.T)
     covariance += _DISTANCE * (np.eye(len(covariance)) * np.diag(covariance).mean() - covariance)
     made = Abstention(
         centre,
@@ -205,12 +239,37 @@ def fit(
         discriminant.coef_,
         discriminant.intercept_,
         np.linalg.cholesky(np.linalg.inv(covariance)),
-        np.zeros((2, 2)),
+        _exposure(train, usual, looked, random),
+        np.zeros((3, 2)),
     )
-    odds, distance = made.questions(validation[first])
-    limits = _limits(np.stack([odds.max(axis=1), distance]), _by_patient(patients[first]))
-    made = dataclasses.replace(made, limits=limits)
+    odds, distance, gamma = made.questions(validation[first])
+    answers = np.stack([odds.max(axis=1), distance, abs(gamma)])
+    share = _by_patient(patients[first])
+    limits = [
+        _limits(answers, share, WARNED_IN_VAIN, _WARNINGS),
+        _limits(answers, share, REFUSED_IN_VAIN, _REFUSALS),
+    ]
+    made = dataclasses.replace(made, limits=np.stack(limits, axis=1))
     return made, _worth(made, validation[~first], patients[~first], random)
+
+
+def _exposure(
+    films: np.ndarray, usual: np.ndarray, looked: Callable, random: np.random.Generator
+) -> np.ndarray:
+    """The regression of a film's log gamma on what is looked at; the constant last.
+
+    Each film is shown as it is, brightened and darkened, by gammas of all sizes: what is
+    estimated rises with the strength of the fault.
+    """
+    seen, given = [usual], [np.zeros(len(films))]
+    for sign in (-1, 1):
+        gammas = sign * random.uniform(*_GIVEN, len(films))
+        pairs = zip(films, np.exp(gammas), strict=True)
+        exposed = [np.asarray(expose(Image.fromarray(film), gamma)) for film, gamma in pairs]
+        seen.append(looked(np.stack(exposed)))
+        given.append(gammas)
+    made = Ridge(alpha=_RIDGE).fit(np.concatenate(seen), np.concatenate(given))
+    return np.append(made.coef_, made.intercept_)
 
 
 def spoil(films: np.ndarray, fault: str, random: np.random.Generator) -> np.ndarray:
@@ -242,24 +301,28 @@ def _by_patient(patients: np.ndarray) -> np.ndarray:
     return 1 / films[code] / len(films)
 
 
-def _limits(answers: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From where films are warned of, and refused, by each question; together in vain as stated.
+def _limits(
+    answers: np.ndarray, share: np.ndarray, vain: float, divided: Sequence[float]
+) -> np.ndarray:
+    """From where films are stopped by each question; by all together as many as stated.
 
     Args:
         answers: (questions, films).
         share: weights of the films, which add up to 1.
+        vain: the share of films that is stopped.
+        divided: how the questions divide that share; one with none of it stops no film.
     """
     order = np.argsort(-answers, axis=1)
     beyond = np.empty_like(answers)  # share of films that answer as much, or more
     for row, places in enumerate(order):
         beyond[row, places] = np.cumsum(share[places])
-    # A film is rare if one of its answers is; both questions are as strict as each other.
-    rare = np.argsort(beyond.min(axis=0))
-    limits = np.empty((len(answers), 2))
-    for column, vain in enumerate((WARNED_IN_VAIN, REFUSED_IN_VAIN)):
-        spared = rare[np.cumsum(share[rare]) > vain]
-        limits[:, column] = answers[:, spared].max(axis=1)
-    return np.nextafter(limits.astype(np.float32), np.float32(np.inf))
+    asked = np.asarray(divided) > 0
+    # A film is as rare as the rarest of its answers.
+    rarity = (beyond[asked] / np.asarray(divided)[asked, None]).min(axis=0)
+    rare = np.argsort(rarity)
+    spared = rare[np.cumsum(share[rare]) > vain]
+    limits = np.where(asked, answers[:, spared].max(axis=1), np.inf).astype(np.float32)
+    return np.nextafter(limits, np.float32(np.inf))
 
 
 def features(films: np.ndarray, *, together: int = 500) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def read(path: Path) -> Film:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise InputError("it is a folder that cannot be searched.")
         if not path.is_file():
             raise InputError("it does not exist." if not path.exists() else "it is not a file.")
         if path.stat().st_size > LARGEST_FILE:
@@ -79,6 +82,9 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
 def found(places: Sequence[str]) -> list[Path]:
     """The films that files, folders and patterns name, each once, folders searched to the ground.
 
+    A folder that may not be searched stands among them, so that it is told and counted: `read`
+    says what it is.
+
     Raises:
         InputError: if one names nothing.
     """
@@ -86,8 +92,7 @@ def found(places: Sequence[str]) -> list[Path]:
     for place in places:
         path = Path(place)
         if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.suffix.lower() in _ENDINGS)
-            some = [p for p in inside if not p.name.startswith(".") and p.is_file()]
+            some = _inside(path)
         elif not _exists(path) and any(mark in place for mark in "*?["):
             # pathlib takes no pattern that starts at the root.
             some = [Path(name) for name in sorted(glob.glob(place, recursive=True))]  # noqa: PTH207
@@ -97,6 +102,19 @@ def found(places: Sequence[str]) -> list[Path]:
             raise InputError(f"{place} names no film; films end in .png, .jpg, .dcm or nothing.")
         films |= dict.fromkeys(some)
     return list(films)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The films of a folder and of those in it, and the folders that cannot be searched."""
+    films: list[Path] = []
+
+    def closed(error: OSError) -> None:
+        films.append(Path(error.filename))
+
+    for place, _, names in os.walk(folder, onerror=closed):
+        inside = (Path(place, name) for name in names if not name.startswith("."))
+        films += [path for path in inside if path.suffix.lower() in _ENDINGS]
+    return sorted(films)
 
 
 def _exists(path: Path) -> bool:

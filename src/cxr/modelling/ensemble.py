@@ -22,6 +22,9 @@ _COMMON = (
     *("validation_films", "validation_patients", "validation_checksum"),
 )
 
+# The layer that averages the members.
+_MEAN = "mean"
+
 
 def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -> dict:
     """Average finished runs into the run `config.ensemble_name`, or reuse it.
@@ -97,7 +100,8 @@ def _companions(folder: Path, members: Sequence[Path]) -> None:
     """
     files = {members[0] / abstention.FILE: abstention.FILE}
     for place, member in enumerate(members, start=1):
-        files[member / explain.AVERAGE] = explain.member_average(place)
+        for average in (explain.AVERAGE, explain.TWIN_AVERAGE):
+            files[member / average] = explain.of_member(place, average)
     for source, name in files.items():
         if source.exists():
             with artifacts.atomic(folder / name) as temporary:
@@ -113,8 +117,23 @@ def _mean(networks: Mapping[str, keras.Model]) -> keras.Model:
             keras.Model(network.inputs, network.outputs[0], name=name.replace(".", "_"))(film)
             for name, network in networks.items()
         ]
-        mean = keras.layers.Average(dtype="float32", name="mean")(parts)
+        mean = keras.layers.Average(dtype="float32", name=_MEAN)(parts)
         return keras.Model(film, mean, name="ensemble")
+
+
+def members(network: keras.Model) -> keras.Model:
+    """A network that tells what each member of an ensemble says.
+
+    Args:
+        network: of a run, an ensemble's or one that stands alone.
+
+    Returns:
+        It takes the same films and gives probabilities (films, members, 14).
+    """
+    alone = not any(isinstance(layer, keras.Model) for layer in network.layers)
+    asked = [network.outputs[0]] if alone else network.get_layer(_MEAN).input
+    with devices.strategy().scope():
+        return keras.Model(network.inputs[0], keras.ops.stack(asked, axis=1))  # noqa: PD013
 
 
 def _mean_scores(names: Sequence[str], config: Config) -> pd.DataFrame:

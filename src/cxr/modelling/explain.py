@@ -25,6 +25,8 @@ AVERAGE, AVERAGED = "average_map.npy", 128
 
 # What notebook 300 found its heatmaps to be worth, in the same folder.
 WORTH = "heatmaps.json"
+# The same of its untrained twin, and what decides how the twin's weights are shuffled.
+TWIN_AVERAGE, TWIN_SEED = "twin-average_map.npy", 0
 
 # Films in one step: gradients are kept, so fewer than in prediction.
 BATCH = 32
@@ -78,11 +80,8 @@ class Explainer:
 
     def __init__(self, model: keras.Model, reference: np.ndarray, *, rows: int = FEWEST_ROWS):
         self.model, self.size = model, model.input_shape[1]
-        self._members = [
-            Explainer(layer, reference, rows=rows)
-            for layer in model.layers
-            if isinstance(layer, keras.Model)
-        ]
+        members = [one for one in _alone(model) if one is not model]
+        self._members = [Explainer(member, reference, rows=rows) for member in members]
         if self._members:
             return
         self.layer = feature_layer(model, rows=rows)
@@ -90,37 +89,43 @@ class Explainer:
         maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, average: str = AVERAGE) -> None:
         """Keep the average film's map with the run, for explaining where no films are."""
-        for name, part in self._parts().items():
+        for name, part in self._parts(average).items():
             with artifacts.atomic(folder / name) as temporary, temporary.open("wb") as file:
                 np.save(file, part._average, allow_pickle=False)
 
-    def _parts(self) -> dict[str, "Explainer"]:
+    def _parts(self, average: str) -> dict[str, "Explainer"]:
         """The explainers that have an average map of their own, by the name of its file."""
         if not self._members:
-            return {AVERAGE: self}
-        return {member_average(place): one for place, one in enumerate(self._members, start=1)}
+            return {average: self}
+        places = enumerate(self._members, start=1)
+        return {of_member(place, average): one for place, one in places}
 
     @classmethod
-    def of_run(cls, model: keras.Model, folder: Path) -> "Explainer | None":
+    def twin_of_run(cls, model: keras.Model, folder: Path) -> "Explainer | None":
+        """The explainer of the untrained twin that `keep` kept; otherwise as `of_run`."""
+        return cls.of_run(randomised(model, seed=TWIN_SEED), folder, TWIN_AVERAGE)
+
+    @classmethod
+    def of_run(cls, model: keras.Model, folder: Path, average: str = AVERAGE) -> "Explainer | None":
         """The explainer that `save` kept; None for a run that was trained before there was one.
 
         Raises:
             InputError: if the file is damaged or another model's.
         """
         explainer = cls(model, np.empty((0, *model.input_shape[1:]), np.uint8))
-        for name, part in explainer._parts().items():
+        for name, part in explainer._parts(average).items():
             path = folder / name
             if not path.exists():
                 return None
             try:
-                average = np.load(path, allow_pickle=False)
+                kept = np.load(path, allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise InputError(f"{path} cannot be read ({error}); train the run again.") from None
-            if average.shape != part.layer.output.shape[1:]:
+            if kept.shape != part.layer.output.shape[1:]:
                 raise InputError(f"{path} belongs to another model; train the run again.")
-            part._average = average
+            part._average = kept
         return explainer
 
     def heatmaps(
@@ -212,9 +217,15 @@ def worth(folder: Path) -> str:
     )
 
 
-def member_average(place: int) -> str:
+def keep(model: keras.Model, reference: np.ndarray, folder: Path) -> None:
+    """Keep with a run what explains it and its untrained twin; see `Explainer`."""
+    Explainer(model, reference).save(folder)
+    Explainer(randomised(model, seed=TWIN_SEED), reference).save(folder, TWIN_AVERAGE)
+
+
+def of_member(place: int, average: str) -> str:
     """The file of an ensemble's member's average map; the first member is 1."""
-    return f"member{place}-{AVERAGE}"
+    return f"member{place}-{average}"
 
 
 def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:
@@ -364,12 +375,18 @@ def randomised(model: keras.Model, *, seed: int) -> keras.Model:
 
     Each array of weights keeps its values, in a random order, so activations stay in range.
     A heatmap that does not change would not depend on what the model learned (Adebayo et
-    al., NeurIPS 2018).
+    al., NeurIPS 2018). Of an ensemble, each member is shuffled as it would be alone.
     """
     copy = keras.models.clone_model(model)
-    random = np.random.default_rng(seed)
-    copy.set_weights([random.permutation(w.ravel()).reshape(w.shape) for w in model.get_weights()])
+    for twin, learned in zip(_alone(copy), _alone(model), strict=True):
+        random, weights = np.random.default_rng(seed), learned.get_weights()
+        twin.set_weights([random.permutation(w.ravel()).reshape(w.shape) for w in weights])
     return copy
+
+
+def _alone(model: keras.Model) -> list[keras.Model]:
+    """The members of an ensemble; of any other model, itself."""
+    return [layer for layer in model.layers if isinstance(layer, keras.Model)] or [model]
 
 
 def read_films(names: Sequence[str], paths: Mapping[str, Path], size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.films import abstention
-from cxr.modelling.explain import AVERAGE, WORTH, member_average
+from cxr.modelling.explain import AVERAGE, TWIN_AVERAGE, WORTH, of_member
 
 ENDING = ".cxr"
 
@@ -26,6 +26,7 @@ _PARTS = (
     abstention.FILE,
     AVERAGE,
     WORTH,
+    TWIN_AVERAGE,
     "model_card.md",
 )
 
@@ -60,7 +61,11 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
     record = {key: value for key, value in record.items() if key != "config"}
     record["weights"] = Path(str(record.get("weights", "none"))).name
     contents = {"config.json": json.dumps(record, indent=2).encode()}
-    members = [member_average(place) for place in range(1, len(record.get("members", ())) + 1)]
+    members = [
+        of_member(place, average)
+        for place in range(1, len(record.get("members", ())) + 1)
+        for average in (AVERAGE, TWIN_AVERAGE)
+    ]
     for name in (*_PARTS[1:], *members):
         source = card if name == "model_card.md" else folder / name
         if source is not None and source.exists():
@@ -79,7 +84,9 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
 
 
 def _known(member: zipfile.ZipInfo) -> bool:
-    return member.filename in _PARTS or bool(re.fullmatch(rf"member\d+-{AVERAGE}", member.filename))
+    return member.filename in _PARTS or bool(
+        re.fullmatch(rf"member\d+-(twin-)?{AVERAGE}", member.filename)
+    )
 
 
 @contextlib.contextmanager

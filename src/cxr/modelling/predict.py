@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from cxr.evaluation import calibration, thresholding
 from cxr.films import abstention, reading
 from cxr.films.abstention import REFUSED, SCORED, WARNED
 from cxr.findings import FINDINGS
-from cxr.modelling import explain, exported, inference
+from cxr.modelling import ensemble, explain, exported, inference
 
 WARNING = (
     "Research software, not a medical device. The model learned the labels of one source; NIH's "
     "were text-mined from reports. A probability below every threshold does not mean 'normal'."
 )
 
-# Films that are read while others are scored: enough for a step, few enough for the memory.
+# Films in a step of the network, unless told otherwise: as many again are read meanwhile, and
+# as many are told.
 BATCH = 32
 
 # Longest side of the picture that is kept to be shown, in pixels.
@@ -91,10 +93,14 @@ class Answer:
             high (its 95 % interval: how well its scale is known), threshold (Youden's, on the
             same scale; NaN without one), reached (True, False, or why there is no threshold),
             meaning, and the shares of test films with_it and without_it on this side of the
-            threshold, which the meaning rests on; None where refused.
+            threshold, which the meaning rests on; unsure (whether the interval, or the
+            probabilities of an ensemble's members, lie on both sides of the threshold), and
+            members_low and members_high, the least and the most that a member says, NaN
+            without members. None where refused.
         picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
             no pictures were asked for.
         heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
+        twin: such heatmaps of the untrained twin; None where they were not asked for.
     """
 
     file: str
@@ -103,16 +109,18 @@ class Answer:
     findings: pd.DataFrame | None = None
     picture: np.ndarray | None = None
     heatmaps: np.ndarray | None = None
+    twin: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
-    """A film on its way to the network; `square` is None where it was refused."""
+    """A film on its way to the network; `square` is None where it cannot be read."""
 
     file: str
     reasons: tuple[str, ...]
     square: np.ndarray | None = None
     picture: np.ndarray | None = None
+    verdict: str = REFUSED
 
 
 class Model:
@@ -139,8 +147,10 @@ class Model:
         self.name, self.phantoms = run["name"], bool(run["phantoms"])
         self.network = inference.load_network(Path(folder))
         self.size = self.network.input_shape[1]
-        self._forward = inference.forward(self.network)
+        self._forward = inference.forward(ensemble.members(self.network))
+        self._folder = Path(folder)
         self._explainer = explain.Explainer.of_run(self.network, Path(folder))
+        self._twin: explain.Explainer | None = None
         self._abstention = abstention.load(Path(folder))
         self.notes = [WARNING]
         if self.phantoms:
@@ -180,29 +190,51 @@ class Model:
                 "Thresholds (Youden, from validation films) are for these probabilities."
             )
 
-    def answers(self, files: Sequence[Path], *, pictures: int = 0) -> Iterator[Answer]:
-        """Answer for film after film, in order; some are read while others are scored.
+    def answers(
+        self, files: Sequence[Path], *, pictures: int = 0, batch: int = BATCH
+    ) -> Iterator[Answer]:
+        """Answer for film after film, in order, by all cores.
+
+        While the network works on some films, the next ones are read and judged, and the ones
+        before are told; no more than three batches are in memory.
 
         Args:
             files: PNG, JPEG or DICOM. One that cannot be read is answered with the reason.
             pictures: so many answers, from the first, hold pictures and heatmaps.
+            batch: films in a step of the network.
+
+        Raises:
+            InputError: if `batch` is less than 1.
         """
-        groups = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        if batch < 1:
+            raise InputError(f"a batch of {batch} films is none; give 1 or more.")
+        cores = os.cpu_count() or 1
+        jobs = [
+            (str(file), functools.partial(reading.read, file), place < pictures)
+            for place, file in enumerate(files)
+        ]
+        groups = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+        with (
+            concurrent.futures.ThreadPoolExecutor(cores) as readers,
+            concurrent.futures.ThreadPoolExecutor(1) as network,
+        ):
 
             def sent(number: int) -> list[concurrent.futures.Future]:
-                shown = [number * BATCH + place < pictures for place in range(BATCH)]
                 group = groups[number] if number < len(groups) else []
-                return [
-                    pool.submit(self._see, str(file), functools.partial(reading.read, file), seen)
-                    for file, seen in zip(group, shown, strict=False)
-                ]
+                share = -(-len(group) // cores) or 1
+                parts = [group[start : start + share] for start in range(0, len(group), share)]
+                return [readers.submit(self._look, part) for part in parts]
 
-            coming = sent(0)
+            coming, scored = sent(0), None
             for number in range(len(groups)):
-                seen = [job.result() for job in coming]
+                seen = [film for part in coming for film in part.result()]
                 coming = sent(number + 1)
-                yield from self._answered(seen)
+                job = network.submit(self._scored, seen)
+                if scored is not None:
+                    yield from self._told(*scored)
+                scored = seen, job
+            if scored is not None:
+                yield from self._told(*scored)
 
     def answer(self, name: str, content: bytes) -> Answer:
         """Answer for one film that is in memory, with its picture and heatmaps.
@@ -211,8 +243,33 @@ class Model:
             name: what the film is called.
             content: of its file. One that cannot be read is answered with the reason.
         """
-        seen = self._see(name, functools.partial(reading.decode, content), True)
-        return next(self._answered([seen]))
+        seen = self._look([(name, functools.partial(reading.decode, content), True)])
+        done: concurrent.futures.Future = concurrent.futures.Future()
+        done.set_result(self._scored(seen))
+        return next(self._told(seen, done))
+
+    def with_twin(self) -> "Model":
+        """Have answers hold the heatmaps of the untrained twin, too.
+
+        The twin is the same network with its weights shuffled: it has learned nothing.
+
+        Raises:
+            InputError: for a run that was trained before its twin's average film was kept.
+        """
+        self._twin = explain.Explainer.twin_of_run(self.network, self._folder)
+        if self._twin is None:
+            raise InputError(
+                f"the run {self.name} was trained before its untrained twin was kept; train it "
+                "again to see both."
+            )
+        return self
+
+    def _look(self, jobs: Sequence[tuple[str, Callable[[], reading.Film], bool]]) -> list[_Seen]:
+        """Read films, and give each its verdict."""
+        seen = [self._see(*job) for job in jobs]
+        squares = [film.square for film in seen if film.square is not None]
+        verdicts = iter(self._judged(np.stack(squares)) if squares else ())
+        return [film if film.square is None else _judged(film, *next(verdicts)) for film in seen]
 
     def _see(self, file: str, read: Callable[[], reading.Film], shown: bool) -> _Seen:
         """Read a film; what is left of it is small."""
@@ -235,61 +292,69 @@ class Model:
             picture = np.asarray(image)
         return _Seen(file, film.notes, square, picture)
 
-    def _answered(self, seen: list[_Seen]) -> Iterator[Answer]:
-        """Verdicts first; what is refused gets no scores."""
-        read = [film.square for film in seen if film.square is not None]
-        verdicts = iter(self._judged(np.stack(read)) if read else ())
-        rows = iter(self._scored(np.stack(read)) if read else ())
+    def _told(self, seen: Sequence[_Seen], scored: concurrent.futures.Future) -> Iterator[Answer]:
+        """Answers, when the scores of what is not refused are there."""
+        rows = iter(scored.result())
         for film in seen:
-            if film.square is None:
-                yield Answer(film.file, REFUSED, film.reasons)
+            if film.verdict == REFUSED:
+                yield Answer(film.file, REFUSED, film.reasons, picture=film.picture)
                 continue
-            (verdict, why), scores = next(verdicts), next(rows)
-            reasons = film.reasons + why
-            if verdict == REFUSED:
-                yield Answer(film.file, REFUSED, reasons, picture=film.picture)
-                continue
-            heatmaps = None
-            if film.picture is not None and self._explainer is not None:
-                repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
-                heatmaps = self._explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
-            table = self._table(scores)
-            verdict = WARNED if reasons else SCORED
-            yield Answer(film.file, verdict, reasons, table, film.picture, heatmaps)
+            table = self._table(next(rows))
+            heatmaps = self._looks(self._explainer, film), self._looks(self._twin, film)
+            yield Answer(film.file, film.verdict, film.reasons, table, film.picture, *heatmaps)
+
+    def _looks(self, explainer: explain.Explainer | None, film: _Seen) -> np.ndarray | None:
+        """A heatmap per finding of a film that is shown."""
+        if film.picture is None or film.square is None or explainer is None:
+            return None
+        repeated = np.repeat(film.square[None, ..., None], len(FINDINGS), axis=0)
+        return explainer.heatmaps(repeated, np.arange(len(FINDINGS)))
 
     def _judged(self, squares: np.ndarray) -> list[tuple[str, tuple[str, ...]]]:
         if self._abstention is None:
             return [(SCORED, ())] * len(squares)
         return self._abstention.judge(squares)
 
-    def _scored(self, squares: np.ndarray) -> np.ndarray:
-        """Probabilities of the findings, recalibrated, and their bounds: float (films, 3, 14)."""
-        scores = pd.DataFrame(self._forward(squares[..., None]), columns=list(FINDINGS))
-        if self._recalibration is None:
-            unknown = np.full(scores.shape, np.nan)
-            return np.stack([scores.to_numpy(dtype=float), unknown, unknown], axis=1)
-        low, high = calibration.bounds(scores, self._recalibration)
-        scores = calibration.apply(scores, self._recalibration)
-        return np.stack([scores.to_numpy(dtype=float), low, high], axis=1)
+    def _scored(self, seen: Sequence[_Seen]) -> np.ndarray:
+        """Probabilities of what is not refused, recalibrated where that is known.
+
+        Returns:
+            float (films, 3 + members, 14): the probabilities, their bounds, and what each
+            member of an ensemble says, on the same scale.
+        """
+        squares = [
+            film.square for film in seen if film.square is not None and film.verdict != REFUSED
+        ]
+        if not squares:
+            return np.empty((0, 3, len(FINDINGS)))
+        by_member = self._forward(np.stack(squares)[..., None]).astype(float)
+        mean = by_member.mean(axis=1)
+        low, high = np.full((2, *mean.shape), np.nan)
+        members = list(np.moveaxis(by_member, 1, 0)) if by_member.shape[1] > 1 else []
+        known = self._recalibration
+        if known is not None:
+            low, high = calibration.bounds(_frame(mean), known)
+            mean, *members = (
+                calibration.apply(_frame(one), known).to_numpy(dtype=float)
+                for one in (mean, *members)
+            )
+        return np.stack([mean, low, high, *members], axis=1)
 
     def _table(self, scores: np.ndarray) -> pd.DataFrame:
         """The findings of one film, with thresholds and plain words where there are some.
 
         Args:
-            scores: probabilities, and their bounds, (3, 14).
+            scores: probabilities, their bounds, and those of members, (3 + members, 14).
         """
-        probabilities, low, high = scores
+        probabilities, low, high, *members = scores
         reached = probabilities >= self._cuts
         sides = self._rates[np.arange(len(FINDINGS)), reached.astype(int)]
-        meanings = []
-        for place, cut in enumerate(self._cuts):
-            meaning = self._words[place][int(reached[place])]
-            if low[place] < cut <= high[place]:
-                meaning += (
-                    f"; unsure, since the probability's own interval ({100 * low[place]:.2g} to "
-                    f"{100 * high[place]:.2g} %) spans the threshold"
-                )
-            meanings.append(meaning)
+        rows = zip(self._cuts, low, high, scores[3:].T, strict=True)
+        doubts = [thresholding.doubt(*row) for row in rows]
+        meanings = [
+            "; ".join(filter(None, (words[int(side)], doubt)))
+            for words, side, doubt in zip(self._words, reached, doubts, strict=True)
+        ]
         return pd.DataFrame(
             {
                 "finding": FINDINGS,
@@ -301,8 +366,23 @@ class Model:
                 "meaning": meanings,
                 "with_it": sides[:, 0],
                 "without_it": sides[:, 1],
+                "unsure": [bool(doubt) for doubt in doubts],
+                "members_low": np.min(members, axis=0) if members else np.nan,
+                "members_high": np.max(members, axis=0) if members else np.nan,
             }
         )
+
+
+def _judged(film: _Seen, verdict: str, why: tuple[str, ...]) -> _Seen:
+    """A film with its verdict; what was noted when it was read is a warning, too."""
+    reasons = film.reasons + why
+    if verdict != REFUSED:
+        verdict = WARNED if reasons else SCORED
+    return dataclasses.replace(film, verdict=verdict, reasons=reasons)
+
+
+def _frame(probabilities: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(probabilities, columns=list(FINDINGS))
 
 
 def _thresholds(path: Path) -> pd.DataFrame:

@@ -251,7 +251,7 @@ def _companions(
     if validation.empty:
         return {}
     shown = store.take(store.rows(validation["film"]))[..., 0]
-    explain.Explainer(network, shown[: explain.AVERAGED, ..., None]).save(folder)
+    explain.keep(network, shown[: explain.AVERAGED, ..., None], folder)
     seed = int(artifacts.read_json(folder / "config.json")["seed"])
     some = train["film"].sample(min(len(train), abstention.MOST_FILMS), random_state=seed)
     seen = store.take(store.rows(some))[..., 0]

@@ -1,7 +1,9 @@
 """What is said of films, for every reader: text, CSV, JSON, one page, a notebook."""
 
 import contextlib
+import csv
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from cxr.figures import film_viewer
 from cxr.figures.page import page, templates
 from cxr.films.abstention import REFUSED
 from cxr.findings import FINDINGS, label
-from cxr.modelling.predict import Answer, Model
+from cxr.modelling.predict import BATCH, Answer, Model
 from cxr.publish import markdown
 
 # Films with pictures on one page: 0.3 MB each. Further ones stand in its table.
@@ -71,7 +73,7 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a film: film, verdict, reasons, then a probability per finding."""
+        """One row a film: film, verdict, reasons, unsure, then a probability per finding."""
         return pd.DataFrame([row(answer, self.model) for answer in self.answers])
 
     def html(self) -> str:
@@ -85,6 +87,7 @@ class Report:
                 answer.reasons,
                 None if answer.picture is None else (answer.picture, answer.heatmaps),
                 answer.findings,
+                answer.twin,
             )
             for number, answer in enumerate(self.answers[:PICTURES], start=self.first)
         ]
@@ -123,11 +126,14 @@ class Report:
 
 def row(answer: Answer, model: Model) -> dict:
     """An answer as a row of a table; `cxr evaluate` takes such tables."""
-    values = {} if answer.findings is None else _by_finding(answer, "probability")
+    values, unsure = {}, {}
+    if answer.findings is not None:
+        values, unsure = _by_finding(answer, "probability"), _by_finding(answer, "unsure")
     return {
         "film": shown(answer.file),
         "verdict": answer.verdict,
         "reasons": " ".join(answer.reasons),
+        "unsure": ", ".join(finding for finding, doubted in unsure.items() if doubted),
         # Scores of drawn films say so, wherever their file is taken.
         **({"phantom": 1} if model.phantoms else {}),
         **{finding: values.get(finding) for finding in FINDINGS},
@@ -155,9 +161,8 @@ def text(answer: Answer) -> str:
     lines = [f"{shown(answer.file)}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
     if answer.findings is not None:
         table = answer.findings.sort_values("probability", ascending=False)
-        lines.append(
-            table.drop(columns=["meaning", "with_it", "without_it"]).round(3).to_string(index=False)
-        )
+        told = ["finding", "probability", "low", "high", "threshold", "reached", "unsure"]
+        lines.append(table[told].round(3).to_string(index=False))
         lines += [
             f"{label(line.finding)}: {line.meaning}."
             for line in table.itertuples()
@@ -181,6 +186,7 @@ def run(
     page_to: Path | None = None,
     table_to: Path | None = None,
     json_to: Path | None = None,
+    batch: int = BATCH,
 ) -> bool:
     """Answer for films as they come, and write what is asked for, each file whole or not at all.
 
@@ -188,6 +194,7 @@ def run(
 
     Args:
         page_to, table_to, json_to: HTML, CSV, and JSON with a line a film; "-" prints it.
+        batch: films in a step of the network.
 
     Returns:
         Whether every film got scores.
@@ -205,14 +212,15 @@ def run(
         progress.Bars() if silent else contextlib.nullcontext() as bars,
     ):
         bar = bars.add("films scored", total=len(files)) if bars else None
-        for answer in model.answers(files, pictures=PICTURES if page_to else 0):
+        for answer in model.answers(files, pictures=PICTURES if page_to else 0, batch=batch):
             if printed:
                 print(line(answer, model), flush=True)
             elif not silent:
                 print(text(answer) if len(files) == 1 else brief(answer), flush=True)
-            frame = pd.DataFrame([row(answer, model)])
-            add_row(frame.to_csv(index=False, header=not answers, lineterminator="\n"))
-            add_line(line(answer, model) + "\n")
+            if table_to:
+                add_row(_as_csv(row(answer, model), header=not answers))
+            if json_to and not printed:
+                add_line(line(answer, model) + "\n")
             answers.append(answer)
             if bar:
                 bar.advance()
@@ -252,6 +260,16 @@ def _lines(path: Path | None) -> Iterator:
         return
     with artifacts.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file.write
+
+
+def _as_csv(values: dict, *, header: bool) -> str:
+    """A row of a table; pandas would take longer for it than the network for its film."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(values)
+    writer.writerow("" if value is None else value for value in values.values())
+    return text.getvalue()
 
 
 def line(answer: Answer, model: Model) -> str:
@@ -301,8 +319,8 @@ def _flagged(answer: Answer) -> str:
     """The findings at or above their threshold, with their probabilities."""
     if answer.findings is None:
         return ""
-    table = answer.findings[answer.findings["reached"].eq(True)]
-    table = table.sort_values("probability", ascending=False)
-    return ", ".join(
-        f"{label(one.finding)} {film_viewer.percent(one.probability)}" for one in table.itertuples()
-    )
+    columns = (answer.findings[name] for name in ("probability", "finding", "reached"))
+    flagged = [
+        (p, finding) for p, finding, reached in zip(*columns, strict=True) if reached is True
+    ]
+    return ", ".join(f"{label(one)} {film_viewer.percent(p)}" for p, one in sorted(flagged)[::-1])

@@ -38,7 +38,8 @@ const startFilm = (film) => {
   panel.hidden = false;
   const controls = [...panel.querySelectorAll("input")];
   const frame = film.querySelector(".film-frame"), stage = film.querySelector(".film-stage");
-  const heat = film.querySelector(".film-heat"), shown = film.querySelector(".film-shown b");
+  // The first one is the model's, the other one its untrained twin's, where there is one.
+  const heats = [...film.querySelectorAll(".film-heat")], shown = film.querySelector(".film-shown b");
   const value = (name) => controls.find((one) => one.dataset.control === name)?.valueAsNumber;
   const draw = () => {
     // The window's centre becomes middle grey, its width runs from black to white.
@@ -48,7 +49,7 @@ const startFilm = (film) => {
       part.setAttribute("slope", plain ? 1 : slope);
       part.setAttribute("intercept", plain ? 0 : intercept);
     }
-    if (heat) heat.style.opacity = value("heat") / 100;
+    for (const heat of heats) heat.style.opacity = value("heat") / 100;
     const middle = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
     const grown = value("zoom") / (parseFloat(stage.style.width) || 100);
     stage.style.width = value("zoom") + "%";
@@ -63,7 +64,8 @@ const startFilm = (film) => {
   });
   film.addEventListener("change", (event) => {
     if (!event.target.dataset.heat) return;
-    heat.src = event.target.dataset.heat;
+    heats[0].src = event.target.dataset.heat;
+    if (heats[1]) heats[1].src = event.target.dataset.twin;
     shown.textContent = event.target.value;
   });
   draw();
