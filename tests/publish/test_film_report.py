@@ -224,6 +224,12 @@ def test_an_excerpt_for_a_notebook_is_small_and_says_the_same(root):
     # Notebooks stay small: a phantom takes 36 kB, this noise a little more.
     assert len(small._repr_html_()) < 45_000
     assert repr(small) == "Report on 1 film(s) by small-patient"
+    # Of two, the first is open; they share style, script and words around.
+    both = whole.excerpt(2)
+    assert both.html().count('<details name="films" open><summary>hit of Mass</summary>') == 1
+    assert both.html().count('<details name="films"><summary>miss</summary>') == 1
+    assert "<details name" not in small.html() + whole.html()
+    assert len(both._repr_html_()) < 1.8 * len(small._repr_html_())
 
 
 def test_further_films_stand_in_the_table_without_a_picture(root, monkeypatch):

@@ -665,6 +665,42 @@ def test_who_drips_headers_without_the_token_is_cut_off(drawn, monkeypatch):
         assert time.monotonic() < began + 5
 
 
+def test_uploads_that_drip_hold_no_place_from_others(server, monkeypatch):
+    monkeypatch.setattr(serving, "START", 0.3)
+    began, ended = time.monotonic(), []
+
+    def drip():
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as made:
+            made.sendall(post(server, "Content-Length: 1000000"))
+            with contextlib.suppress(OSError):
+                while time.monotonic() < began + 20:
+                    made.sendall(b"x")
+                    time.sleep(0.05)
+        ended.append(time.monotonic() - began)
+
+    dripping = [threading.Thread(target=drip) for _ in range(serving.MOST_FILMS)]
+    for one in dripping:
+        one.start()
+    time.sleep(0.1)
+    status, _, report = ask(server, content=png())
+    assert status == 200 and values(report)
+    for one in dripping:
+        one.join()
+    assert max(ended) < 15
+
+
+def test_silent_connections_give_way_to_visitors(server, monkeypatch):
+    monkeypatch.setattr(serving, "BRIEF", 0.1)
+    with contextlib.ExitStack() as held:
+        for _ in range(serving.MOST_CONNECTIONS):
+            made = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+            held.enter_context(made)
+        time.sleep(0.5)
+        statuses = [ask(server, content=png())[0] for _ in range(3)]
+    # By the rule of before, none would have been let in for ten seconds.
+    assert statuses == [200, 200, 200]
+
+
 def test_a_run_that_is_none_is_named(tmp_path):
     (tmp_path / "one").mkdir()
     for content in ("[]", '{"name": "one"}'):

@@ -42,6 +42,7 @@ class Report:
         model, answers: who answered what.
         first: number of the first film, for pages that are put together of several reports.
         with_card: whether the page holds the model card.
+        folded: whether one film is open at a time, instead of all below each other.
         titles: what the films are called, one each; by default their files' names.
     """
 
@@ -49,6 +50,7 @@ class Report:
     answers: tuple[Answer, ...]
     first: int = 1
     with_card: bool = True
+    folded: bool = False
     titles: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -56,6 +58,8 @@ class Report:
 
     def excerpt(self, films: int, *, side: int = 128) -> "Report":
         """The first films with small pictures and no card, for a notebook that stays small.
+
+        Of several films one is open at a time.
 
         Args:
             films: so many, at most.
@@ -69,7 +73,9 @@ class Report:
                 answer = dataclasses.replace(answer, picture=np.asarray(image))
             small.append(answer)
         titles = self.titles[:films]
-        return dataclasses.replace(self, answers=tuple(small), with_card=False, titles=titles)
+        return dataclasses.replace(
+            self, answers=tuple(small), with_card=False, folded=films > 1, titles=titles
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -101,6 +107,7 @@ class Report:
                     for title, answer in zip(titles, self.answers, strict=True)
                 ],
                 sections=sections,
+                folded=self.folded,
                 model=self.model,
                 first=self.first,
                 card=markdown.untrusted(self.model.card, level=2) if self.with_card else "",

@@ -229,6 +229,8 @@ def _abstaining(run: Mapping) -> str:
         "patients that set no limit, every patient counting the same.",
         f"Of the same films, spoiled, are warned of or refused: {shares}.",
         *([f"Fewer than 95 %, so do not rely on it: {', '.join(missed)}."] if missed else []),
+        "Usual films differ in exposure themselves, so that weaker over- and underexposure is "
+        "found less often than these shares say.",
         "Lateral views, children and other scanners were not measured.",
     )
 

@@ -48,6 +48,13 @@ MOST_CONNECTIONS, MOST_FILMS = 32, 4
 # one that has not shown the token yet.
 SILENCE, ARRIVAL, WAIT, LIFE, UNKNOWN = 10.0, 60.0, 9.0, 90.0, 10.0
 
+# When connections are scarce, one that has not shown the token is cut after so many seconds.
+BRIEF = 1.0
+
+# An upload has to arrive at so many bytes a second from so many seconds on: one that drips
+# holds a place for a film no longer than others wait for it.
+SLOWEST, START = 64 * 2**10, 4.0
+
 _FULL = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n"
     b"Too many visitors are here at once; try again in some seconds.\n"
@@ -99,7 +106,9 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, model: Model, why: str = "", *, host: str = "127.0.0.1", port: int = PORT):
         self.model, self.host, self.token = model, host, secrets.token_urlsafe(32)
         self._reads, self._films = threading.Lock(), threading.BoundedSemaphore(MOST_FILMS)
+        # When each is cut, and since when those wait that have not shown the token.
         self._connections: dict[socket.socket, float] = {}
+        self._unknown: dict[socket.socket, float] = {}
         self._counted = threading.Lock()
         self.page, self.policy = _page(model, why)
         self.example = functools.lru_cache(functools.partial(_example, size=max(model.size, 512)))
@@ -129,10 +138,14 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://{host}:{self.server_port}/?token={self.token}"
 
     def process_request(self, request, client_address) -> None:
+        now = time.monotonic()
         with self._counted:
+            if len(self._connections) >= MOST_CONNECTIONS:
+                self._make_room(now)
             full = len(self._connections) >= MOST_CONNECTIONS
             if not full:
-                self._connections[request] = time.monotonic() + UNKNOWN
+                self._connections[request] = now + UNKNOWN
+                self._unknown[request] = now
         if full:
             with contextlib.suppress(OSError):
                 request.settimeout(0.1)
@@ -141,9 +154,22 @@ class Server(http.server.ThreadingHTTPServer):
             return
         super().process_request(request, client_address)
 
+    def _make_room(self, now: float) -> None:
+        """Cut the connection that has been silent about the token for longest."""
+        for request, since in self._unknown.items():
+            if since + BRIEF < now:
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+                self._forget(request)
+                return
+
+    def _forget(self, request) -> None:
+        self._connections.pop(request, None)
+        self._unknown.pop(request, None)
+
     def shutdown_request(self, request) -> None:
         with self._counted:
-            self._connections.pop(request, None)
+            self._forget(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -160,6 +186,7 @@ class Server(http.server.ThreadingHTTPServer):
         with self._counted:
             if request in self._connections:
                 self._connections[request] = time.monotonic() + LIFE
+                self._unknown.pop(request, None)
 
     def handle_error(self, request, client_address) -> None:
         """A visitor who goes away is no fault; anything else is told, without the film's name."""
@@ -291,15 +318,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return int(length)
 
     def _body(self, length: int) -> bytes:
-        content, latest = bytearray(), time.monotonic() + ARRIVAL
+        content, began = bytearray(), time.monotonic()
+        self.connection.settimeout(min(self.timeout, START))
         while len(content) < length:
             try:
                 piece = self.rfile.read1(min(length - len(content), 1 << 18))
             except TimeoutError:
                 piece = b""
-            if not piece or time.monotonic() > latest:
-                raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The film did not arrive whole.")
             content += piece
+            passed = time.monotonic() - began
+            slow = len(content) < SLOWEST * (passed - START)
+            if not piece or passed > ARRIVAL or (slow and len(content) < length):
+                raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The film did not arrive whole.")
         return bytes(content)
 
     def _send(
