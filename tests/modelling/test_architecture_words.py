@@ -42,6 +42,15 @@ def test_filters_that_did_not_move_are_those_of_the_seed(network):
     assert np.isnan(architecture.kept_start(network, run(weights="a.h5")))
 
 
+def test_a_start_from_drawings_is_told_and_compared_with():
+    small = models.build("mobilenet_small", image_size=64, weights="phantoms")
+    its = run("mobilenet_small", weights="phantoms")
+    assert "from weights learned from 4,000 other drawings" in architecture.in_words(
+        "s", small, its
+    )
+    assert architecture.kept_start(small, its) == pytest.approx(1)
+
+
 def test_maps_too_small_to_see_anything_in_are_left_out():
     sides = (64, 32, 32, 8, 8, 2, 2)
     maps = {f"m{i}": np.zeros((side, side, 3)) for i, side in enumerate(sides)}

@@ -145,7 +145,7 @@ def test_a_weights_file_is_loaded_and_one_of_another_architecture_refused(tmp_pa
     damaged.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(InputError, match="does not hold weights of mobilenet_small"):
         models.build("mobilenet_small", image_size=64, weights=str(damaged))
-    with pytest.raises(InputError, match="neither 'imagenet', 'none' nor a file"):
+    with pytest.raises(InputError, match="neither 'imagenet', 'phantoms', 'none' nor"):
         models.build("mobilenet", image_size=64, weights="imagnet")
 
 

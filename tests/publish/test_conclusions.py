@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from cxr import __main__, config
+from cxr.config import PHANTOM_WEIGHTS
 from cxr.findings import FINDINGS
+from cxr.modelling import phantom_weights
 from cxr.publish import conclusions
 
 RESULTS = config.PROJECT / "presentation" / "results" / "images128"
@@ -99,3 +101,14 @@ def test_a_model_is_said_to_start_where_its_record_says():
         "- `a`: started from random weights.\n"
         "- `b`: started from weights of `imagenet`, learned elsewhere."
     )
+
+
+def test_the_gain_that_is_told_is_the_one_that_was_measured():
+    run = {"name": "c", "model": "mobilenet_small", "weights": PHANTOM_WEIGHTS}
+    said = conclusions.starts([run])
+    gain = phantom_weights.gain("mobilenet_small")
+    assert len(gain) >= 2
+    for row in gain.itertuples():
+        where = "random weights" if row.weights == "none" else "these"
+        assert f"{row.test_auroc:.3f} from {where}" in said and f"seed {row.seed}:" in said
+    assert "know nothing of real films" in said

@@ -116,7 +116,7 @@ The table is {version}.
 
 {films:,} frontal chest films of {patients:,} patients, as far as the table names them.
 {singles:,} patients have one film; one has {most}. {women:.0f} % of the films show women;
-{ages}; {ap:.0f} % of the films are in AP view. {age_missing}.
+{ages}; {age_missing}. {ap:.0f} % of the films are in AP view.
 
 Only films that are certain on every finding that the source labels are here. {unlabelled}
 
@@ -209,7 +209,7 @@ def compose(
         ap=100 * (records["view"] == "AP").mean(),
         min_combination=min_combination,
         kept=len(kept),
-        lost=_lost(records, kept),
+        lost=_lost(records, kept) if words else _lost(records, kept).replace(" are ", " are\n  "),
         kinds="".join(f"- {words}\n" for kind, words in _KINDS.items() if kind in by_kind),
         measured_biases="\n".join(
             textwrap.fill(item, 98, subsequent_indent="  ", break_long_words=False)
@@ -236,7 +236,7 @@ def _lost(records: pd.DataFrame, kept: pd.DataFrame) -> str:
     if most.empty:
         return "No film of a finding is left out."
     told = " and ".join(f"{share:.0f} % of the {label(str(f))} films" for f, share in most.items())
-    return f"Left out with the others are\n  {told}."
+    return f"Left out with the others are {told}."
 
 
 def _measured_biases(

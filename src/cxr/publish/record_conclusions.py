@@ -277,9 +277,9 @@ def confirmed(noise: Mapping[str, pd.DataFrame]) -> str:
     enough = table[table[["labelled", "present"]].min(axis=1) >= FEWEST_FILMS] if films else table
     if not films or enough.empty:
         return (
-            f"{films:,} of these films {'was' if films == 1 else 'were'} adjudicated, too few to "
-            "judge the labels by. Of NIH's whole table 4,376 were; its data card tells how many "
-            "labels they confirm."
+            f"{films or 'None'} of these films {'was' if films < 2 else 'were'} adjudicated, too "
+            "few to judge the labels by. Of NIH's whole table 4,376 were; its data card tells how "
+            "many labels they confirm."
         )
     told = "; ".join(
         f"{row.label}: {100 * row.confirmed / row.labelled:.0f} % of {row.labelled:,} labels are "
