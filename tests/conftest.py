@@ -13,7 +13,14 @@ from cxr.fetch import small_files
 from cxr.records import nih, splits
 
 # Files that take minutes start first, so that no process is left with one in the end.
-LONGEST = ("test_notebooks.py", "test_training.py", "test_distribution.py", "test_browser.py")
+LONGEST = (
+    "test_notebooks.py",
+    "test_training.py",
+    "test_distribution.py",
+    "test_backends.py",
+    "test_hosts.py",
+    "test_browser.py",
+)
 
 # A busy machine is no failure; what must be fast is measured in benchmarks/.
 hypothesis.settings.register_profile("cxr", deadline=None)

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def answers(folder: Path) -> dict[str, np.ndarray]:
-    """Scores, heatmaps and filters of each saved model, and augmented films, by name."""
+    """Scores and heatmaps of each saved model, activations of one, augmented films, by name."""
     from cxr.modelling import explain, inference, pipeline
     from cxr.modelling.tensors import keras
 
@@ -22,12 +22,12 @@ def answers(folder: Path) -> dict[str, np.ndarray]:
     for path in sorted(folder.glob("*.keras")):
         network = inference.read_network(path)
         found[f"scores {path.stem}"] = inference.forward(network)(films)
-        explainer = explain.Explainer(network, films[:3])
+        explainer = explain.Explainer(network, films)
         for method in explain.METHODS:
             maps = explainer.heatmaps(films, findings, method=method)
             found[f"{method} {path.stem}"] = maps
-        last = list(explain.activations(network, films[0, ..., 0]).values())[-1]
-        found[f"activations {path.stem}"] = last
+        if path.stem == "baseline":
+            found["activations"] = list(explain.activations(network, films[0, ..., 0]).values())[-1]
     order = pipeline.Order(len(films), seed=7, epoch=2)
     found["order"] = order.rows()
     varied = pipeline.augment(films, order.draws(), mirror=True)

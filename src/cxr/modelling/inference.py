@@ -1,5 +1,7 @@
 """Probabilities for films, by a trained network, without augmentation."""
 
+import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,18 +33,20 @@ def load_network(folder: Path) -> keras.Model:
         raise InputError(f"{path} cannot be loaded ({error}); {_anew(folder)}") from error
 
 
-class _NotSynchronized(keras.layers.BatchNormalization):
-    """Normalisation as TensorFlow saved it, for JAX, which refuses an option that it needs not."""
-
-    @classmethod
-    def from_config(cls, config):
-        return keras.layers.BatchNormalization(**(config | {"synchronized": False}))
-
-
 def read_network(path: Path) -> keras.Model:
     """A model file, whichever backend wrote it, in Keras's safe mode."""
-    instead = {"BatchNormalization": _NotSynchronized} if jax else None
-    return keras.saving.load_model(path, custom_objects=instead, compile=False, safe_mode=True)
+    if not jax:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+    def as_jax_takes_it(config: dict) -> dict:
+        # JAX's statistics are of all devices anyway, and it refuses the word.
+        return config | {"synchronized": False} if config.get("synchronized") else config
+
+    with zipfile.ZipFile(path) as parts:
+        config = json.loads(parts.read("config.json"), object_hook=as_jax_takes_it)
+    network = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    network.load_weights(path)
+    return network
 
 
 def verified_model(folder: Path) -> Path:
