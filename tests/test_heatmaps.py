@@ -91,3 +91,13 @@ def test_no_patients_boxes_teach_the_maps_that_they_judge():
         return maps
 
     assert heatmaps.folded(frame, cases, learn) == (1, 1)
+
+
+def test_what_is_quoted_is_what_was_measured():
+    text = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    tables = sorted(heatmaps.RESULTS.glob("heatmaps_*.csv"))
+    assert tables
+    for path in tables:
+        kind = path.stem.rpartition("_")[2]
+        for line in heatmaps.quoted(kind, pd.read_csv(path)):
+            assert line in text, f"{path.name}: {line}"

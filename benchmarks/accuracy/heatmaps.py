@@ -390,7 +390,7 @@ def quoted(kind: str, table: pd.DataFrame) -> list[str]:
 
     lines = []
     for _, row in table.iterrows():
-        if kind in ("found", "headed"):
+        if kind in ("found", "control", "headed"):
             gains = [
                 ""
                 if row["method"] == name
@@ -411,7 +411,7 @@ class Report:
     """One network, its films, and its tables, each made once."""
 
     # "chosen", "located" and "joint" choose, the others report.
-    KINDS = ("chosen", "located", "found", "joint", "headed", "ranked")
+    KINDS = ("chosen", "located", "found", "control", "joint", "headed", "ranked")
 
     def __init__(self, name: str, config: Config, parts: dict[str, pd.DataFrame], paths: dict):
         self.name, self.parts, self.paths = name, parts, paths
@@ -565,6 +565,16 @@ class Report:
                 ),
                 "locator": hits(self.asked, locator.maps(pictures)),
             }
+        )
+
+    def control(self) -> pd.DataFrame:
+        """The same boxes asked of a locator on a network that has forgotten everything."""
+        twin = explain.randomised(self.network, seed=SEED)
+        locator = locating.fit(twin, self.readings, self.parts["train"], self.paths, seed=SEED)
+        assert locator is not None, "the training patients have boxes"
+        pictures, _ = self.pictures(self.asked)
+        return self._against_baselines(
+            {"locator, shuffled weights": hits(self.asked, locator.maps(pictures))}
         )
 
     def headed(self) -> pd.DataFrame:
