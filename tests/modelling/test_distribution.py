@@ -40,7 +40,7 @@ def read(roots, name):
     return (pd.read_csv(roots[count] / "runs" / name) for count in (1, 2))
 
 
-@pytest.mark.parametrize(("recipe", "fallen"), [("even", 5), ("ingredients", 1.5)])
+@pytest.mark.parametrize(("recipe", "fallen"), [("even", 5), ("ingredients", 1.2)])
 def test_two_devices_learn_what_one_learns(roots, recipe, fallen):
     alone, shared = read(roots, f"baseline-patient-{recipe}/history.csv")
     assert len(alone) == 3

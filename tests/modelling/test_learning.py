@@ -245,6 +245,12 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_until_it_learns(precisio
     assert all(changed)
 
 
+def test_the_second_head_answers_whenever_it_is_asked():
+    # Keras asks in evaluation, too, before it trains on several devices.
+    made, (inputs, _) = trainee(models.Recipe(auxiliary=0.3)), batch()
+    assert made(inputs, training=True).shape == made(inputs, training=False).shape == (8, 17)
+
+
 def test_a_step_with_everything_compiles_and_gives_the_same():
     inputs, wanted = batch()
     losses = []

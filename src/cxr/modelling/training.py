@@ -119,16 +119,14 @@ class Trainee(keras.Model):
                 mirror=self._recipe.mirror,
                 blend=self._blend,
             )
-        if not training:
-            return self.network(pictures, training=False)
-        if self._average:
+        if self._average and training:
             pictures = self._average(pictures)
         if not (self._frozen or self._auxiliary):
-            return self.network(pictures, training=True)
-        features = self.backbone(pictures, training=not self._frozen)
+            return self.network(pictures, training=training)
+        features = self.backbone(pictures, training=training and not self._frozen)
         if self._frozen:
             features = keras.ops.stop_gradient(features)
-        scores = self._head(features, training=True)
+        scores = self._head(features, training=training)
         if self._auxiliary:
             scores = keras.ops.concatenate([scores, self._auxiliary(features)], axis=-1)
         return scores
