@@ -65,7 +65,8 @@ style="height:{height}px;overflow:auto hidden">\
       box.style.minWidth ||= "var(--narrowest, 704px)";
     }}
     return Plotly.newPlot(box, copy.data, copy.layout, config)
-      .then(() => small && Plotly.relayout(box, narrow)).then(() => {{
+      // A screen that has been turned meanwhile is drawn anew already.
+      .then(() => small && phone.matches && Plotly.relayout(box, narrow)).then(() => {{
         const scrolls = outer.scrollWidth > outer.clientWidth;
         hint.hidden = !scrolls;
         if (scrolls) outer.tabIndex = 0; else outer.removeAttribute("tabindex");

@@ -85,7 +85,9 @@ def viewer(
 
 
 def percent(share: float) -> str:
-    """A probability as a reader expects it: 12 %, 1.3 %, 0.04 %."""
+    """A probability as a reader expects it: 12 %, 1.3 %, 0.04 %, below 0.01 %."""
+    if 0 < share < 1e-4:
+        return "below 0.01 %"
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 

@@ -48,7 +48,7 @@ def reflowed(figure: go.Figure) -> dict | None:
     bottom = 20 if pictures else 50 + 22 * len(named)
     plot = rows * step
     height = round(top + plot + bottom)
-    changes |= {"height": height, "title.y": round(1 - 10 / height, 4), "margin": {
+    changes |= {"height": height, "title.y": round(1 - 16 / height, 4), "margin": {
         "l": left, "r": _RIGHT, "t": top, "b": bottom}}  # fmt: skip
     changes |= {"legend": {"orientation": "v", "yref": "container", "y": 0.005,
         "yanchor": "bottom", "x": 0, "xanchor": "left", "font": {"size": 12}}}  # fmt: skip
@@ -101,7 +101,7 @@ def _titles(figure: go.Figure) -> tuple[dict, int]:
         text += small
     changes = {"title.text": text, "title.font.size": 15, "title.subtitle.text": ""}
     changes |= {"title.yref": "container", "title.yanchor": "top"}  # fmt: skip
-    return changes, 20 + 20 * len(told[0]) + 20 * len(told[1])
+    return changes, 26 + 20 * len(told[0]) + 20 * len(told[1])
 
 
 def _axes(figure: go.Figure, panels: list[tuple[str, str]], number: int) -> dict:

@@ -18,6 +18,9 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star")
 # In one row between the title and the plot, at the right.
 LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"}
 
+# Letters of a row's name for which a phone has room beside the row.
+LONGEST_NAME = 26
+
 # Stands under the title of every figure that shows a score.
 NOTE = "Research software, not a medical device."
 
@@ -173,7 +176,10 @@ def legend_below(figure: go.Figure) -> None:
 
 
 def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) -> None:
-    """Name the rows, and give the figure the height that they need."""
+    """Name the rows, and give the figure the height that they need.
+
+    On a phone it stands as it is, narrower, unless the names would leave no room for the rest.
+    """
     figure.update_yaxes(
         tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.7, len(names) - 0.3]
     )
@@ -181,6 +187,8 @@ def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) ->
         height=190 + height * len(names),
         legend=LEGEND_ABOVE,
     )
+    if max(map(len, names)) <= LONGEST_NAME:
+        columns(figure, 1, panel=height * len(names))
 
 
 def shift(place: int, of: int) -> float:
