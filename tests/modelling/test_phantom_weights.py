@@ -108,6 +108,17 @@ def test_what_they_are_worth_was_measured_with_nothing_else_different():
     assert difference.min() > 0.05
 
 
+def test_the_benchmarks_page_tells_the_measured_gain():
+    page = (config.PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    told = page.split("## Weights learned from drawings")[1]
+    gain = phantom_weights.gain(MODEL).pivot_table(
+        index="seed", columns="weights", values="test_auroc"
+    )
+    for row in gain[["none", config.PHANTOM_WEIGHTS]].itertuples():
+        assert f"| {row[0]} | {row[1]:.3f} | {row[2]:.3f} |" in told
+    assert f"reached {phantom_weights.origin(MODEL)['validation_auroc']:.3f}" in told
+
+
 @pytest.mark.soak
 def test_a_short_lesson_makes_weights_that_a_model_can_start_from(tmp_path):
     lesson = pretraining.Lesson(patients=800, epochs=6)
