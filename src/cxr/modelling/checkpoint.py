@@ -63,10 +63,12 @@ class Keeper(keras.callbacks.Callback):
             with np.load(io.BytesIO(kept), allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 variables = _variables(trainee)
-                if sorted(saved.files) != sorted([*variables, "state"]):
+                arrays = {name: saved[name] for name in saved.files if name != "state"}
+                shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+                if {name: array.shape for name, array in arrays.items()} != shapes:
                     raise ValueError("it belongs to another network")
                 for name, variable in variables.items():
-                    variable.assign(saved[name])
+                    variable.assign(arrays[name])
             self.history, self.best = list(state["history"]), float(state["best"])
             self.best_epoch, self.seconds = int(state["best_epoch"]), float(state["seconds"])
             self.training_seconds = float(state["training_seconds"])
