@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from cxr import figures
+from cxr.figures import film_viewer
 from cxr.figures.display import PLOTLY_TYPE, PLOTLY_URL
 from cxr.figures.page import page
 from cxr.figures.style import FINDING_COLOURS, FINDING_DASHES, INK, MUTED, PALETTE, PAPER
@@ -90,6 +91,14 @@ def test_a_figure_without_a_title_is_refused():
 
 def test_a_screen_reader_says_the_title_without_markup(figure):
     assert 'role="group" aria-label="Films with a Mass. ' in figures.fragment(figure, "one")
+
+
+@pytest.mark.parametrize(
+    "share, words",
+    [(0.123, "12 %"), (0.0131, "1.3 %"), (0.0004, "0.04 %"), (1.5e-7, "below 0.01 %"), (0, "0 %")],
+)
+def test_a_probability_is_spelled_as_a_reader_expects_it(share, words):
+    assert film_viewer.percent(share) == words
 
 
 def test_data_cannot_end_the_script(figure):

@@ -54,6 +54,20 @@ def test_a_panel_without_a_curve_takes_its_place_among_the_others():
     assert changes["yaxis14.domain"] == changes["yaxis13.domain"]
 
 
+def rows(*names):
+    table = pd.DataFrame({"finding": [*names, "Mean"], "auroc": 0.7, "low": 0.6, "high": 0.8})
+    return figures.ranked({"m": table}, title="AUROC", axis="AUROC", reference=0.5)
+
+
+def test_rows_stand_whole_on_a_phone_unless_their_names_would_take_its_width():
+    changes = narrow.reflowed(rows("Mass", "Pleural_Thickening"))
+    assert changes["xaxis.domain"] == [0, 1]
+    # Three rows of 30 pixels.
+    plot = changes["height"] - changes["margin"]["t"] - changes["margin"]["b"]
+    assert np.ptp(changes["yaxis.domain"]) * plot == pytest.approx(90, abs=1)
+    assert narrow.reflowed(rows("Mass", "as it was read by three radiologists")) is None
+
+
 def test_what_is_no_grid_keeps_its_layout():
     assert narrow.reflowed(go.Figure(go.Bar(x=[1], y=[1]), {"title": "One"})) is None
 

@@ -132,7 +132,7 @@ def gallery(
     for place, file in enumerate(files):
         where = {"row": place // columns + 1, "col": place % columns + 1}
         heatmap = None if heatmaps is None else heatmaps[place]
-        painted = embedded(_painted(file, heatmap, _SIDE), "JPEG", quality=80)
+        painted = embedded(_painted(file, heatmap, _SIDE), "JPEG", quality=70)
         figure.add_trace(go.Image(source=painted, hoverinfo="skip"), **where)
         for x, y, width, height in () if boxes is None else boxes[place]:
             corners = np.array([x, y, x + width, y + height]) * _SIDE / 1024

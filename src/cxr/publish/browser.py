@@ -32,7 +32,7 @@ _ARGUMENTS = (
 # Pixels across, what GitHub gives a notebook's output; colours, enough for a figure.
 WIDTH, COLOURS = 900, 64
 
-# Bytes above which a picture holds films rather than lines; it is kept smaller, in fewer greys.
+# Bytes above which a picture of films is kept smaller, in fewer greys; lines stay sharp.
 LARGE = 150_000
 
 
@@ -84,7 +84,13 @@ def pictures(figures: list[go.Figure]) -> list[bytes]:
     """
     with opened() as browser:
         tab = _page(browser)
-        return [_small(base64.b64decode(_image(tab, f, "png", WIDTH))) for f in figures]
+        return [
+            _small(
+                base64.b64decode(_image(tab, figure, "png", WIDTH)),
+                films=any(trace.type == "image" for trace in figure.data),
+            )
+            for figure in figures
+        ]
 
 
 def vector(figure: go.Figure, width: int) -> str:
@@ -115,12 +121,16 @@ def _image(tab: Page, figure: go.Figure, kind: str, width: int) -> str:
     return address.partition(",")[2]
 
 
-def _small(png: bytes) -> bytes:
-    """The same picture with a palette: a third of the bytes, and no difference to see."""
+def _small(png: bytes, *, films: bool) -> bytes:
+    """The same picture with a palette: a third of the bytes, and no difference to see.
+
+    Args:
+        films: whether it shows films, whose greys take many bytes.
+    """
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
         whole, colours = picture.convert("RGB"), COLOURS
-        if len(png) > LARGE:
+        if films and len(png) > LARGE:
             whole, colours = whole.resize((whole.width * 2 // 3, whole.height * 2 // 3)), 24
         reduced = whole.quantize(colours, dither=Image.Dither.NONE)
         reduced.save(buffer, "PNG", optimize=True)
