@@ -36,6 +36,18 @@ def test_the_schedule_is_told_without_exponents(network):
     assert "weights of `a.h5`" in architecture.in_words("small", network, run(weights="a.h5"))
 
 
+def test_what_a_recipe_adds_is_told_and_what_it_leaves_out_is_not(network):
+    added = {"ema": 0.99, "frozen": 0.25, "backbone_rate": 0.1, "auxiliary": 0.1}
+    told = architecture.in_words("small", network, run(recipe=added))
+    # A quarter of 16 epochs.
+    assert "Only the head learns in the first 4 epochs. The backbone learns at 0.1 times" in told
+    assert "average of the weights, of which 0.99 stays" in told
+    assert "view, sex and age, which weigh 0.1 in the loss. At most 16 epochs" in told
+    assert "smoothed" not in told
+    plain = architecture.in_words("small", network, run())
+    assert "weight decay 0.0001). At most 16 epochs" in plain
+
+
 def test_filters_that_did_not_move_are_those_of_the_seed(network):
     assert architecture.kept_start(network, run()) == pytest.approx(1)
     assert architecture.kept_start(network, run(seed=4)) < 0.9

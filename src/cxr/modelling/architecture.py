@@ -70,11 +70,36 @@ def in_words(name: str, network: keras.Model, run: Mapping) -> str:
         f"{run['batch_size']}; the learning rate climbs to {spelled(run['learning_rate'])} over "
         f"the first {100 * training.WARM_UP:.0f} % of all steps and falls to 0 along a cosine; "
         f"each step also draws weights towards 0 (weight decay "
-        f"{spelled(recipe.weight_decay)}). At most {run['epochs']} epochs, "
+        f"{spelled(recipe.weight_decay)}). {_ingredients(recipe, run['epochs'])}"
+        f"At most {run['epochs']} epochs, "
         "fewer if the validation AUROC has not risen for "
         f"{checkpoint.PATIENCE}; {run['epochs_done']} were run, and epoch "
         f"{run['best_epoch']} was kept."
     )
+
+
+def _ingredients(recipe: models.Recipe, epochs: int) -> str:
+    """What a recipe adds to plain learning, a sentence each; empty for a plain one."""
+    frozen = recipe.frozen_epochs(epochs)
+    told = [
+        (recipe.smoothing, f"Labels are smoothed by {spelled(recipe.smoothing)}. "),
+        (
+            recipe.ema,
+            "What is validated and kept is a moving average of the weights, of which "
+            f"{spelled(recipe.ema)} stays at each step. ",
+        ),
+        (frozen, f"Only the head learns in the first {frozen} epochs. "),
+        (
+            recipe.backbone_rate != 1,
+            f"The backbone learns at {spelled(recipe.backbone_rate)} times this rate. ",
+        ),
+        (
+            recipe.auxiliary,
+            "In training a second head also tells view, sex and age, which weigh "
+            f"{spelled(recipe.auxiliary)} in the loss. ",
+        ),
+    ]
+    return "".join(words for used, words in told if used)
 
 
 def spelled(value: float) -> str:
