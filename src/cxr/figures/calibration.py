@@ -130,8 +130,8 @@ def decision_grid(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
         top = 1.15 * max(everyone["flag_all"].max(), *(p["net_benefit"].max() for p in drawn))
         figure.add_trace(
             go.Scatter(
-                x=everyone["probability"],
-                y=everyone["flag_all"].round(5),
+                x=everyone["probability"].astype(np.float32),
+                y=everyone["flag_all"].astype(np.float32),
                 showlegend=False,
                 legendgroup="all",
                 line={"color": MUTED, "dash": "dot", "width": 1.5},
@@ -142,8 +142,8 @@ def decision_grid(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
         for colour, (name, part) in enumerate(parts.items()):
             figure.add_trace(
                 go.Scatter(
-                    x=part["probability"],
-                    y=part["net_benefit"].round(5),
+                    x=part["probability"].astype(np.float32),
+                    y=part["net_benefit"].astype(np.float32),
                     legendgroup=name,
                     showlegend=False,
                     line={"color": PALETTE[colour % 7], "width": 2},

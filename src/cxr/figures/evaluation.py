@@ -414,9 +414,10 @@ def _curve_grid(
             figure.add_trace(
                 go.Scatter(
                     mode="lines",  # plotly marks the points of short lines otherwise
-                    x=part[x[0]].round(4),
-                    y=part[y[0]].round(4),
-                    customdata=part["threshold"].round(4),
+                    # Half the bytes of a notebook, and more digits than are shown.
+                    x=part[x[0]].astype(np.float32),
+                    y=part[y[0]].astype(np.float32),
+                    customdata=part["threshold"].astype(np.float32),
                     legendgroup=name,
                     showlegend=False,
                     line={"color": PALETTE[colour % 7], "width": 2},
