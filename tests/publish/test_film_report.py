@@ -80,7 +80,7 @@ def test_a_folder_that_may_not_be_searched_is_named_and_counted(command, root, m
     code, said = command(root / "films" / "1.png", closed)
     closed.rmdir()
     assert code == 1
-    assert f"{closed}: refused: It is a folder that cannot be searched." in said.out
+    assert f"{closed}: refused: It is not a file, but a folder that cannot be searched." in said.out
     assert "1.png: scored" in said.out
 
 

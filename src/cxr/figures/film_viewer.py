@@ -39,9 +39,8 @@ def viewer(
     title: str,
     verdict: str,
     reasons: Sequence[str] = (),
-    film: tuple[np.ndarray, np.ndarray | None] | None = None,
+    film: tuple[np.ndarray, np.ndarray | None, np.ndarray | None] | None = None,
     findings: pd.DataFrame | None = None,
-    twin: np.ndarray | None = None,
 ) -> str:
     """HTML of one film, to stand anywhere on a page that has `head`.
 
@@ -50,16 +49,17 @@ def viewer(
         title: what the film is called, as plain text.
         verdict: "scored", "scored with a warning" or "refused".
         reasons: sentences, as plain text.
-        film: the picture, uint8 (rows, columns), and float (14, rows, columns), 0 to 1: a
-            heatmap for each row of `findings`, if there are any.
+        film: the picture, uint8 (rows, columns), and twice float (14, rows, columns), 0 to 1: a
+            heatmap for each row of `findings`, and the untrained twin's to stand beside it, if
+            there are any.
         findings: finding, probability, threshold, reached, meaning, with_it and without_it.
-        twin: heatmaps of the untrained twin, as those of the film, to stand beside them.
     """
     rows = []
     if findings is not None:
-        none = [""] * len(findings)
-        heats = none if film is None or film[1] is None else list(map(_heat, film[1]))
-        twins = none if twin is None else list(map(_heat, twin))
+        heats, twins = (
+            [""] * len(findings) if maps is None else list(map(_heat, maps))
+            for maps in ((None, None) if film is None else film[1:])
+        )
         table = findings.assign(heat=heats, twin=twins, flagged=findings["reached"].eq(True))
         table = table.sort_values(["flagged", "probability"], ascending=False)
         rows = table.to_dict(orient="records")

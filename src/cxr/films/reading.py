@@ -64,7 +64,7 @@ def read(path: Path) -> Film:
     path = Path(path)
     try:
         if path.is_dir():
-            raise InputError("it is a folder that cannot be searched.")
+            raise InputError("it is not a file, but a folder that cannot be searched.")
         if not path.is_file():
             raise InputError("it does not exist." if not path.exists() else "it is not a file.")
         if path.stat().st_size > LARGEST_FILE:

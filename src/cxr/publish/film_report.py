@@ -91,9 +91,8 @@ class Report:
                 titles[number - self.first],
                 answer.verdict,
                 answer.reasons,
-                None if answer.picture is None else (answer.picture, answer.heatmaps),
+                None if answer.picture is None else (answer.picture, answer.heatmaps, answer.twin),
                 answer.findings,
-                answer.twin,
             )
             for number, answer in enumerate(self.answers[:PICTURES], start=self.first)
         ]
