@@ -215,7 +215,10 @@ def faint(folder: Path, count: int):
 
 @pytest.mark.parametrize(
     ("backend", "message"),
-    [("torch", "KERAS_BACKEND=torch is not supported"), ("jax", "KERAS_BACKEND=jax, but JAX is not installed; run")],
+    [
+        ("torch", "KERAS_BACKEND=torch is not supported"),
+        ("jax", "KERAS_BACKEND=jax, but JAX is not installed; run"),
+    ],
 )
 def test_a_backend_that_cannot_be_used_is_refused_in_words(backend, message):
     code = (
