@@ -77,8 +77,11 @@ def test_what_cannot_be_written_is_told_before_the_first_byte(site, tmp_path, ca
     assert not site.requests and not (tmp_path / "data").exists()
 
 
+# What a shell starts in the background is told to ignore interrupts, and so are its children.
 CHILD = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from cxr import __main__ as command
 from cxr.fetch import archives, catalogue, selection
 from cxr.publish import notebooks

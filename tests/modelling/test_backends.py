@@ -144,6 +144,7 @@ def trained(tmp_path_factory):
     return folder, parts, paths
 
 
+@pytest.mark.soak
 def test_the_same_start_gives_the_same_loss_curve(trained):
     ours, theirs = (
         pd.read_csv(trained[0] / name / "runs/baseline-patient/history.csv")
@@ -155,6 +156,7 @@ def test_the_same_start_gives_the_same_loss_curve(trained):
     assert theirs["val_auroc"].to_numpy() == pytest.approx(ours["val_auroc"].to_numpy(), abs=0.01)
 
 
+@pytest.mark.soak
 def test_a_run_trained_by_jax_is_scored_by_tensorflow(trained):
     folder, parts, paths = trained
     run = folder / "jax/runs/baseline-patient"

@@ -224,7 +224,7 @@ ANYWHERE = {
     ),
     "misspelt weights": (
         lambda case: case.train(models=("mobilenet",), weights="imagnet"),
-        "CXR_WEIGHTS=imagnet is neither 'imagenet', 'none' nor a file",
+        "CXR_WEIGHTS=imagnet is neither 'imagenet', 'phantoms', 'none' nor a file",
     ),
     "weights that are a folder": (
         lambda case: case.train(models=("mobilenet",), weights=str(case.root)),

@@ -221,7 +221,13 @@ toy.train(Path({root!r}), (splits, paths), recipe, epochs=5)
 ALL = {"ema": 0.9, "smoothing": 0.1, "frozen": 0.4, "backbone_rate": 0.5, "auxiliary": 0.3}
 
 
-@pytest.mark.parametrize("recipe", [{}, ALL], ids=["plain", "all ingredients"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(ALL, id="all ingredients", marks=pytest.mark.soak),
+    ],
+)
 def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(
     drawn, tmp_path, recipe
 ):

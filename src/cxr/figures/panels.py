@@ -187,7 +187,7 @@ def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int = 30) ->
         height=190 + height * len(names),
         legend=LEGEND_ABOVE,
     )
-    if max(map(len, names)) <= LONGEST_NAME:
+    if max(map(len, names), default=0) <= LONGEST_NAME:
         columns(figure, 1, panel=height * len(names))
 
 
