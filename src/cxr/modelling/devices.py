@@ -176,6 +176,10 @@ def compiling() -> dict:
     as Keras does by default. Several take one: a loop of steps ends with "You must feed a value
     for placeholder tensor" under `MirroredStrategy` (keras issue 19246), and the sums over
     devices in batch normalisation cannot be compiled. On a CPU, XLA's convolutions are slow.
+
+    With deterministic operations, as `preflight` asks for, Keras 3.15 compiles nothing by XLA on
+    TensorFlow, and warns so (`model_supports_jit`): which of the two to give up, only a
+    measurement on a GPU can tell.
     """
     if jax:
         return {"jit_compile": True, "steps_per_execution": 1}
