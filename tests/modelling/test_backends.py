@@ -81,6 +81,7 @@ def scores_agree(both: dict[str, dict], name: str) -> None:
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", SMALL)
 def test_the_same_weights_give_the_same_scores(both, name):
     scores_agree(both, name)
@@ -92,6 +93,7 @@ def test_the_same_weights_of_large_models_give_the_same_scores(tmp_path, name):
     scores_agree(answered(tmp_path, [name]), name)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("kind", ["evidence", "grad_cam"])
 def test_what_a_model_looks_at_is_the_same(both, kind, name):
@@ -104,12 +106,14 @@ def test_what_a_model_looks_at_is_the_same(both, kind, name):
     assert np.abs(theirs - ours).mean() < 2e-3
 
 
+@pytest.mark.soak
 def test_activation_maps_are_the_same(both):
     ours, theirs = (both[backend]["activations"] for backend in ("tensorflow", "jax"))
     assert ours.std() > 0
     np.testing.assert_allclose(theirs, ours, atol=1e-3 * np.abs(ours).max())
 
 
+@pytest.mark.soak
 def test_the_same_seed_gives_the_same_order_and_the_same_augmentation(both):
     ours, theirs = both["tensorflow"], both["jax"]
     assert theirs["order"].tolist() == ours["order"].tolist()

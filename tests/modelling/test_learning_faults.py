@@ -446,6 +446,14 @@ def told(do, case, sentence):
     return said
 
 
+def sampled(cases):
+    """Every fifth case from day to day, all of them in the soak: each trains."""
+    return [
+        pytest.param(*case, id=name, marks=pytest.mark.soak if place % 5 else ())
+        for place, (name, case) in enumerate(cases.items())
+    ]
+
+
 @pytest.mark.parametrize(("do", "sentence"), ANYWHERE.values(), ids=ANYWHERE)
 def test_what_cannot_work_is_refused_before_the_first_step(
     do, sentence, drawn, tmp_path, no_training
@@ -453,14 +461,14 @@ def test_what_cannot_work_is_refused_before_the_first_step(
     told(do, Case(tmp_path, drawn), sentence)
 
 
-@pytest.mark.parametrize(("do", "sentence"), FINISHED.values(), ids=FINISHED)
+@pytest.mark.parametrize(("do", "sentence"), sampled(FINISHED))
 def test_a_finished_run_in_which_something_is_wrong_can_be_made_again(
     do, sentence, drawn, finished, tmp_path, no_training
 ):
     goes_on(do, sentence, Case(shutil.copytree(finished, tmp_path / "copy"), drawn))
 
 
-@pytest.mark.parametrize(("do", "sentence"), STOPPED.values(), ids=STOPPED)
+@pytest.mark.parametrize(("do", "sentence"), sampled(STOPPED))
 def test_a_stopped_run_in_which_something_is_wrong_can_be_made_again(
     do, sentence, drawn, stopped, tmp_path, no_training
 ):
