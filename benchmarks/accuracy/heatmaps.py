@@ -356,13 +356,7 @@ def main() -> int:
         notebooks.execute(config, ["000", "100", "200"], environment)
     elif not (config.subset / "split.json").exists():
         notebooks.execute(config, ["000", "100"], environment)
-    wanted = split_files.split_settings(
-        config.data / "records.csv",
-        config.split,
-        min_combination=config.min_combination,
-        seed=config.seed,
-        lists=config.split_lists,
-    )
+    wanted = split_files.settings_of(config)
     parts, _ = split_files.load_split(config.subset, settings=wanted)
     paths = download.available(config, size=config.image_size)
     parts = {

@@ -30,12 +30,7 @@ def main() -> int:
     print(devices.preflight(dataclasses.replace(demo, models=(MODEL,), weights="none")))
     learned = pretraining.learn(MODEL, WORK, phantom_weights.place(MODEL))
     print(f"Learned: validation AUROC {learned['validation_auroc']:.3f}")
-    wanted = split_files.split_settings(
-        demo.data / "records.csv",
-        demo.split,
-        min_combination=demo.min_combination,
-        seed=demo.seed,
-    )
+    wanted = split_files.settings_of(demo)
     parts, split = split_files.load_split(demo.subset, settings=wanted)
     paths = download.available(demo, size=demo.image_size)
     measured = []

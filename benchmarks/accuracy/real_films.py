@@ -104,13 +104,7 @@ def main() -> int:
     # Now: the tables that are written below would count as changes.
     commit = artifacts.commit()
     notebooks.execute(config, list(notebooks.STAGES), settings)
-    wanted = split_files.split_settings(
-        config.data / "records.csv",
-        config.split,
-        min_combination=config.min_combination,
-        seed=config.seed,
-        lists=config.split_lists,
-    )
+    wanted = split_files.settings_of(config)
     parts, _ = split_files.load_split(config.subset, settings=wanted)
     names = config.evaluated
     scores = {name: read_scores(config.runs / name) for name in names}

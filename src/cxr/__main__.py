@@ -320,13 +320,7 @@ def _train_models(config: Config) -> int:
     from cxr.records import split_files
 
     print(devices.preflight(config), flush=True)
-    wanted = split_files.split_settings(
-        config.data / "records.csv",
-        config.split,
-        min_combination=config.min_combination,
-        seed=config.seed,
-        lists=config.split_lists,
-    )
+    wanted = split_files.settings_of(config)
     parts, split = split_files.load_split(config.subset, settings=wanted)
     paths = download.available(config, size=config.image_size)
     if hosts.leads():

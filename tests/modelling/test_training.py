@@ -182,6 +182,15 @@ def test_looking_at_the_loss_less_often_changes_nothing(drawn, tmp_path, monkeyp
         np.testing.assert_allclose(*curves, rtol=1e-5, err_msg=column)
 
 
+def test_one_gpu_is_asked_for_nothing_that_keras_refuses(monkeypatch):
+    # Keras warns of a network that is to be compiled, but cannot be; a warning is an error here.
+    devices.preflight(config.load_config({}, profile="demo"))
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    assert devices.compiling()["steps_per_execution"] == 8
+    settings = {"model": "baseline", "image_size": 32, "learning_rate": 1e-3}
+    training.compiled_trainee(settings, models.Recipe(), weights="none", steps=8)
+
+
 def test_the_same_seed_gives_the_same_run(drawn, tmp_path):
     scores = [
         pd.read_csv(train(tmp_path / str(trial), drawn, epochs=1)[1] / "validation_scores.csv")

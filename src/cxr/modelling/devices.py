@@ -172,19 +172,15 @@ def compiling() -> dict:
 
     JAX compiles every step, and hands it over without waiting for the last one.
 
-    On TensorFlow, one GPU takes eight steps between two looks of the host, each compiled by XLA
-    as Keras does by default. Several take one: a loop of steps ends with "You must feed a value
-    for placeholder tensor" under `MirroredStrategy` (keras issue 19246), and the sums over
-    devices in batch normalisation cannot be compiled. On a CPU, XLA's convolutions are slow.
-
-    With deterministic operations, as `preflight` asks for, Keras 3.15 compiles nothing by XLA on
-    TensorFlow, and warns so (`model_supports_jit`): which of the two to give up, only a
-    measurement on a GPU can tell.
+    On TensorFlow, one GPU takes eight steps between two looks of the host. Several take one: a
+    loop of steps ends with "You must feed a value for placeholder tensor" under
+    `MirroredStrategy` (keras issue 19246). XLA compiles none: Keras 3.15 turns it off where
+    operations are deterministic (`model_supports_jit`), as `preflight` asks for, and warns of
+    every network that was to be compiled all the same.
     """
     if jax:
         return {"jit_compile": True, "steps_per_execution": 1}
-    alone = gpus() == 1
-    return {"jit_compile": alone, "steps_per_execution": 8 if alone else 1}
+    return {"jit_compile": False, "steps_per_execution": 8 if gpus() == 1 else 1}
 
 
 @functools.cache

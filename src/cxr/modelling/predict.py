@@ -231,10 +231,10 @@ class Model:
                 coming = sent(number + 1)
                 job = network.submit(self._scored, seen)
                 if scored is not None:
-                    yield from self._told(*scored)
+                    yield from self._told(scored[0], scored[1].result())
                 scored = seen, job
             if scored is not None:
-                yield from self._told(*scored)
+                yield from self._told(scored[0], scored[1].result())
 
     def answer(self, name: str, content: bytes) -> Answer:
         """Answer for one film that is in memory, with its picture and heatmaps.
@@ -244,9 +244,7 @@ class Model:
             content: of its file. One that cannot be read is answered with the reason.
         """
         seen = self._look([(name, functools.partial(reading.decode, content), True)])
-        done: concurrent.futures.Future = concurrent.futures.Future()
-        done.set_result(self._scored(seen))
-        return next(self._told(seen, done))
+        return next(self._told(seen, self._scored(seen)))
 
     def with_twin(self) -> "Model":
         """Have answers hold the heatmaps of the untrained twin, too.
@@ -292,9 +290,9 @@ class Model:
             picture = np.asarray(image)
         return _Seen(file, film.notes, square, picture)
 
-    def _told(self, seen: Sequence[_Seen], scored: concurrent.futures.Future) -> Iterator[Answer]:
-        """Answers, when the scores of what is not refused are there."""
-        rows = iter(scored.result())
+    def _told(self, seen: Sequence[_Seen], scores: np.ndarray) -> Iterator[Answer]:
+        """Answers, from the scores of what is not refused."""
+        rows = iter(scores)
         for film in seen:
             if film.verdict == REFUSED:
                 yield Answer(film.file, REFUSED, film.reasons, picture=film.picture)

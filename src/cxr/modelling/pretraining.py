@@ -11,8 +11,8 @@ from cxr import artifacts, phantoms, progress
 from cxr.evaluation import ranking
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import inference, models, phantom_weights, training
-from cxr.modelling.tensors import keras, tf
+from cxr.modelling import devices, inference, models, phantom_weights, training
+from cxr.modelling.tensors import keras
 
 # The demo draws NIH's records, whose patients are numbered from 1 to 30,805. These are nobody.
 FIRST_PATIENT = 1_000_001
@@ -114,7 +114,7 @@ def learn(model: str, root: Path, to: Path, lesson: Lesson | None = None) -> dic
         "patient_numbers": [int(records["patient_id"].min()), int(records["patient_id"].max())],
         "validation_films": len(judged),
         "validation_auroc": round(float(np.nanmean(found)), 4),
-        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "devices": devices.names(),
         "versions": artifacts.versions(),
         "commit": commit,
         "command": "make weights",
@@ -135,13 +135,7 @@ def _taught(
     answers = keras.layers.Dense(len(FINDINGS), activation="sigmoid", name="findings")(pooled)
     network = keras.Model(whole.input, answers)
     steps = math.ceil(len(records) / lesson.batch_size) * lesson.epochs
-    warm_up = max(1, round(training.WARM_UP * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, steps - warm_up),
-        warmup_target=lesson.learning_rate,
-        warmup_steps=warm_up,
-    )
+    rate = training.schedule(lesson.learning_rate, steps)
     network.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), "binary_crossentropy")
     films = store.take(store.rows(records["film"]))
     targets = records[list(FINDINGS)].to_numpy(np.float32)

@@ -466,19 +466,19 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
             enlarge=recipe.enlarge,
         )
         trainee = Trainee(network, recipe, name=settings["model"], parts=settings.get("parts", 1))
-        schedule = _schedule(settings["learning_rate"], steps)
+        rate = schedule(settings["learning_rate"], steps)
         if recipe.slow:
             epochs = settings.get("epochs", 1)
             resting = steps // epochs * recipe.frozen_epochs(epochs)
             optimizer = learning.PacedAdamW(
-                schedule,
+                rate,
                 weight_decay=recipe.weight_decay,
                 pace=recipe.backbone_rate,
                 resting=resting,
             )
             optimizer.build(trainee.trainable_variables, trainee.backbone.trainable_variables)
         else:
-            optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
             optimizer.exclude_from_weight_decay(var_names=list(learning.UNDECAYED))
         trainee.compile(
             optimizer=optimizer,
@@ -490,7 +490,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
     return trainee
 
 
-def _schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """From zero to the peak in a straight line, then back along a cosine."""
     warm_up = max(1, round(WARM_UP * steps))
     return keras.optimizers.schedules.CosineDecay(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr import artifacts
+from cxr.config import Config
 from cxr.errors import InputError
 from cxr.records import nih, split_lists
 from cxr.records.splits import NAMES
@@ -39,6 +40,17 @@ def split_settings(
         "lists_sha256": split_lists.checksum(lists) if kind == "community" else None,
         "records_sha256": artifacts.sha256(path),
     }
+
+
+def settings_of(config: Config) -> dict:
+    """`split_settings` of the split that a configuration asks for."""
+    return split_settings(
+        config.data / "records.csv",
+        config.split,
+        min_combination=config.min_combination,
+        seed=config.seed,
+        lists=config.split_lists,
+    )
 
 
 def save_split(records: pd.DataFrame, split: pd.Series, folder: Path, *, settings: dict) -> bool:
