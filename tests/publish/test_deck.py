@@ -172,6 +172,14 @@ def test_films_of_ones_own_run_are_shown_as_such(copy, known):
     assert "passes them on, too" in slide.foot
 
 
+def test_the_slide_of_films_leads_to_more_of_them_where_they_are(copy, known):
+    finding = stills.read(copy / stills.NAME)[0].finding
+    assert "href" not in by_name(results.of_folder(copy), known)["films"].body
+    (copy / f"gallery_{finding}.html").write_text("films")
+    body = by_name(results.of_folder(copy), known)["films"].body
+    assert f'<a href="figures/gallery_{finding}.html">More films of {finding}</a>' in body
+
+
 def test_without_films_there_is_no_slide_of_them(copy, known):
     (copy / stills.NAME).unlink()
     assert list(by_name(results.of_folder(copy), known)) == [n for n in ORDER if n != "films"]

@@ -435,6 +435,23 @@ def faults(path):
     return found
 
 
+def test_each_word_of_the_glossary_is_linked_where_it_first_occurs():
+    told = {
+        path.name[:3]: [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
+        for path in COMMITTED
+    }
+    end = next(n for n, text in enumerate(told["300"]) if text.startswith("## The words"))
+    words = re.findall(r"\*\*([^*]+)\*\*(?=[:,])", told["300"][end])
+    assert len(words) >= 16
+    before = {"300": "\n".join(told["300"][:end]), "200": "\n".join(told["200"])}
+    for word in words:
+        text = before["200" if word == "AdamW" else "300"]
+        place = text.lower().find(word.lower())
+        assert place >= 0, word
+        link = re.compile(r"`?\]\((300-evaluation\.ipynb)?#The-words\)")
+        assert link.match(text, place + len(word)), word
+
+
 def test_a_published_notebook_has_no_faults(tmp_path):
     published(tmp_path / "n.ipynb")
     assert faults(tmp_path / "n.ipynb") == []

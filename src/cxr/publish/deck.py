@@ -481,8 +481,7 @@ def _places(results: Results, best: Run) -> Slide:
 
 def _films(results: Results) -> list[Slide]:
     """Films to look at; no slide where 300 kept none."""
-    shown = stills.read(results.stills)
-    if not shown:
+    if not results.stills or not (shown := stills.read(results.stills)):
         return []
     lead = "The heatmap shows what raised the score"
     lead += ", the blue box where the finding was marked. " if any(s.boxes for s in shown) else ". "
@@ -497,7 +496,15 @@ def _films(results: Results) -> list[Slide]:
             "demo's model, which is none of those above."
         )
     titled = ", ".join(f"a {still.outcome}" for still in shown)
-    body = _body("films", stills=shown, place=lambda share: f"{100 * share**0.5:.1f}%")
+    # Beside the films where 300 drew it; what is kept elsewhere has none.
+    gallery = results.stills.with_name(f"gallery_{shown[0].finding}.html")
+    body = _body(
+        "films",
+        stills=shown,
+        place=lambda share: f"{100 * share**0.5:.1f}%",
+        gallery=f"{stills.GALLERIES}{gallery.name}" if gallery.exists() else "",
+        finding=label(shown[0].finding),
+    )
     return [Slide("films", titled[:1].upper() + titled[1:], lead, body=body, foot=foot)]
 
 

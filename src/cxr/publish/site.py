@@ -19,7 +19,7 @@ from cxr.figures import threshold
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page, templates
 from cxr.findings import label
-from cxr.publish import markdown, notebooks, results
+from cxr.publish import markdown, notebooks, results, stills
 from cxr.wording import with_interval
 
 TITLE = "Detection of 14 pathologies in chest X-rays"
@@ -62,7 +62,9 @@ def write(config: Config) -> Path:
     deck = config.presentation / "deck.html"
     if deck.exists():
         with artifacts.atomic(folder / "deck.html") as temporary:
-            shutil.copyfile(deck, temporary)
+            # The galleries lie beside the slides here.
+            slides = deck.read_text(encoding="utf-8").replace(f'href="{stills.GALLERIES}', 'href="')
+            temporary.write_text(slides, encoding="utf-8")
         cards["Slides"] = "deck.html"
     figure_pages = config.presentation / "figures"
     galleries = sorted((*figure_pages.glob("gallery_*.html"), *figure_pages.glob("films.html")))

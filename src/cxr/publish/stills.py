@@ -15,6 +15,9 @@ from cxr.findings import label
 # What the file is called, wherever it lies.
 NAME = "stills.json"
 
+# Where 300 puts its galleries, from the slides.
+GALLERIES = "figures/"
+
 OUTCOMES = ("hit", "miss", "false alarm")
 
 
