@@ -187,7 +187,7 @@ def test_one_gpu_is_asked_for_nothing_that_keras_refuses(monkeypatch):
     devices.preflight(config.load_config({}, profile="demo"))
     monkeypatch.setattr(devices, "gpus", lambda: 1)
     assert devices.compiling()["steps_per_execution"] == 8
-    settings = {"model": "baseline", "image_size": 32, "learning_rate": 1e-3}
+    settings = {"model": "baseline", "image_size": 64, "learning_rate": 1e-3}
     training.compiled_trainee(settings, models.Recipe(), weights="none", steps=8)
 
 
