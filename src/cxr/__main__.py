@@ -320,6 +320,16 @@ def _train_models(config: Config) -> int:
     from cxr.records import split_files
 
     print(devices.preflight(config), flush=True)
+    # Who trains one run more would wait for ever.
+    hosts.agree(
+        {
+            "CXR_MODELS": list(config.models),
+            "the runs": [
+                setting.run_name(m) for setting in config.trainings for m in config.models
+            ],
+            "CXR_ENSEMBLE": bool(config.ensemble),
+        }
+    )
     wanted = split_files.settings_of(config)
     parts, split = split_files.load_split(config.subset, settings=wanted)
     paths = download.available(config, size=config.image_size)
@@ -446,20 +456,29 @@ def _external(options: argparse.Namespace) -> int:
     trained_on = artifacts.read_json(folder / "config.json").get("config", {}).get("source", "nih")
     records, cleaning = sources.read(options.source, options.records)
     external.refuse_nothing(records, trained_on=trained_on)
+    if not options.images.is_dir():
+        raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
-    scores, refused = external_scores.score(folder, paths)
-    records = records.set_index("film").loc[scores.index]
+    # Before hours of scoring, and then of what could be scored.
+    records = records.set_index("film").loc[list(paths)]
     local = external.draw_local(records, films=options.local, seed=config.seed)
+    scores, refused = external_scores.score(folder, paths)
+    local = local[records.index.isin(scores.index)]
+    records = records.loc[scores.index]
+    # Tables of one's own may be of several hospitals.
+    source = options.source
+    if source == "folder":
+        source += f"-{options.records.stem}"
     found = external.evaluate(records, scores, local, trained_on=trained_on)
     table = external.save(
         found,
         config.presentation / "external",
-        run=options.run,
-        source=options.source,
+        run=folder.name,
+        source=source,
         model=artifacts.sha256(folder / "model.keras"),
     )
     artifacts.write_csv(table.with_name("cleaning.csv"), cleaning)
-    print(external.in_words(found, options.run, options.source))
+    print(external.in_words(found, folder.name, source))
     for rule, films in cleaning.itertuples(index=False):
         print(f"  {rule}: {films:,}")
     if refused:

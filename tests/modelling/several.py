@@ -39,7 +39,6 @@ def train(folder: Path, options: dict) -> None:
     paths = {film: folder.parent / "films" / film for film in frame["film"]}
     if options["tiny"]:
         models.build = tiny
-        training._companions = lambda *given: {}
     if options["parts"]:
         training._parts = lambda films, found: options["parts"]
     watch_films(folder / f"seen-{options['process']}.csv", options["dies"])

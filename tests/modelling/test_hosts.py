@@ -238,6 +238,8 @@ def test_the_place_of_a_process_is_what_was_given():
         ("gpu[007-009,12],big1", "gpu007"),
         ("a1-b,c2", "a1-b"),
         ("n[3,5-6]", "n3"),
+        ("r[1-2]n[3-4]", "r1n3"),
+        ("rack[1-2]-ib,n7", "rack1-ib"),
     ],
 )
 def test_slurm_tells_the_place_of_a_process(nodes, first):
@@ -253,6 +255,36 @@ def test_a_batch_script_of_slurm_without_srun_is_one_process():
     slurm = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_NODELIST": "n[1-8]"}
     assert launch.place(None, None, None, slurm) is None
     assert launch.place(None, None, None, slurm | {"SLURM_NTASKS": "1"}) is None
+
+
+def test_the_second_pod_of_a_job_does_not_train_alone():
+    with pytest.raises(InputError, match="needs --coordinator and --processes, too"):
+        launch.place(None, None, None, {"JOB_COMPLETION_INDEX": "1"})
+    assert launch.place(None, None, None, {"JOB_COMPLETION_INDEX": "0"}) is None
+
+
+def test_a_scheduler_can_end_a_process_that_trains():
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
+    member = (
+        "import time; from cxr.modelling import hosts, launch\n"
+        f"hosts.join(launch.Place('127.0.0.1:{free_port()}', 1, 0))\n"
+        "print('joined', flush=True); time.sleep(120)"
+    )
+    watcher = (
+        "import sys; from cxr.modelling import launch\n"
+        f"sys.exit(launch.watched([sys.executable, '-c', {member!r}]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", watcher],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "joined\n"
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1 and "the training was ended by signal 15" in said
 
 
 def test_kubernetes_tells_an_indexed_jobs_process():
@@ -271,6 +303,9 @@ def test_kubernetes_tells_an_indexed_jobs_process():
         (("node1", 2, 0), "--coordinator node1 is not HOST:PORT"),
         (("node1:7654", 2, 2), "--process 2 is not among 0 to 1"),
         (("node1:7654", 2, -1), "--process -1 is not among 0 to 1"),
+        (("node1:7654", 0, 0), "--processes 0 is none"),
+        (("node1:99999", 2, 0), "node1:99999 is not HOST:PORT"),
+        (("http://node1:7654", 2, 0), "is not HOST:PORT"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(given, message):

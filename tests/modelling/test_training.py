@@ -1,5 +1,6 @@
 """Training at toy size: 64 px drawings whose sign anybody could see."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -278,6 +279,37 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(drawn, tmp_path, monkeypa
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"checkpoint\.npz cannot be read .* remove it"):
         train(tmp_path, drawn)
+
+
+def test_what_answers_rest_on_is_made_again_where_it_is_lost_or_damaged(finished, drawn, tmp_path):
+    shutil.copytree(finished[1].parents[1], tmp_path / "root")
+    folder = tmp_path / "root" / finished[1].relative_to(finished[1].parents[1])
+    names = (explain.TWIN_AVERAGE, explain.AVERAGE)
+    before = {name: (folder / name).read_bytes() for name in names}
+    (folder / names[0]).unlink()
+    (folder / names[1]).write_bytes(b"damaged")
+    record, _ = train(tmp_path / "root", drawn, epochs=4)
+    assert {name: (folder / name).read_bytes() for name in names} == before
+    assert artifacts.read_json(folder / "config.json") == record
+
+
+def test_a_training_whose_last_record_could_not_be_written_is_not_lost(
+    drawn, tmp_path, monkeypatch
+):
+    write, folder = artifacts.write_json, tmp_path / "runs" / "baseline-patient"
+
+    def full(path, content):
+        if content.get("finished"):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(artifacts, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path, drawn, epochs=1)
+    monkeypatch.undo()
+    train(tmp_path, drawn, epochs=1)
+    assert len((folder / "training.log").read_text().splitlines()) == 1
+    assert not (folder / "checkpoint.npz").exists()
 
 
 def test_a_run_of_another_split_is_refused(finished, drawn):

@@ -65,6 +65,8 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
         artifacts.refuse_other_settings(folder, found, settings, remedy)
         inference.verified_model(folder)
+        # A member's may have been made anew.
+        _companions(folder, [config.runs / run["name"] for run in runs])
         return found
     network = _mean(
         {run["name"]: inference.load_network(config.runs / run["name"]) for run in runs}
@@ -82,6 +84,7 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
     record = {"name": folder.name, **settings, "validation_auroc": auroc}
     record |= {
         "parameters": network.count_params(),
+        "config": first["config"],
         "devices": first["devices"],
         "versions": artifacts.versions(),
         "commit": artifacts.commit(),

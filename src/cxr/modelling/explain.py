@@ -377,7 +377,9 @@ def randomised(model: keras.Model, *, seed: int) -> keras.Model:
     A heatmap that does not change would not depend on what the model learned (Adebayo et
     al., NeurIPS 2018). Of an ensemble, each member is shuffled as it would be alone.
     """
-    copy = keras.models.clone_model(model)
+    # A process alone makes it where several train, and must not wait for the others.
+    with devices.own_scope():
+        copy = keras.models.clone_model(model)
     for twin, learned in zip(_alone(copy), _alone(model), strict=True):
         random, weights = np.random.default_rng(seed), learned.get_weights()
         twin.set_weights([random.permutation(w.ravel()).reshape(w.shape) for w in weights])

@@ -41,6 +41,8 @@ def join(place: Place) -> None:
         raise InputError(
             "several processes train together on JAX only; set KERAS_BACKEND=jax, or leave it out."
         )
+    # Its service would catch SIGTERM, so that no scheduler could end a training.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             place.coordinator,

@@ -61,10 +61,11 @@ def place(
         InputError: if something is missing or cannot be.
     """
     if coordinator is None and processes is None and process is None:
-        # Also `sbatch` without `srun`, and one task alone, are one process.
-        if int(environment.get("SLURM_NTASKS", 1)) < 2 or "SLURM_PROCID" not in environment:
-            return None
-        if "SLURM_STEP_ID" not in environment:
+        # Also `sbatch` without `srun`, and one task alone, are one process; a job's second pod
+        # is not.
+        tasks = int(environment.get("SLURM_NTASKS", 1))
+        stepped = {"SLURM_PROCID", "SLURM_STEP_ID"} <= environment.keys()
+        if not (tasks > 1 and stepped) and environment.get("JOB_COMPLETION_INDEX", "0") == "0":
             return None
     slurm = "SLURM_PROCID" in environment
     if process is None:
@@ -75,13 +76,16 @@ def place(
     if coordinator is None and slurm:
         coordinator = _slurm_coordinator(environment)
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    if processes is not None and processes < 1:
+        raise InputError(f"--processes {processes} is none; give 1 or more.")
     missing = [option for option, value in given.items() if value is None]
     if missing or coordinator is None or processes is None or process is None:
         raise InputError(
             f"training in several processes needs {' and '.join(missing)}, too: "
             "--coordinator HOST:PORT --processes N --process K, or Slurm's variables."
         )
-    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+    address = re.fullmatch(r"[^\s/]+:(\d{1,5})", coordinator)
+    if not address or not 0 < int(address[1]) < 2**16:
         raise InputError(f"--coordinator {coordinator} is not HOST:PORT, such as node1:7654.")
     if not 0 <= process < processes:
         raise InputError(f"--process {process} is not among 0 to {processes - 1} (--processes).")
@@ -89,13 +93,15 @@ def place(
 
 
 def _slurm_coordinator(environment: Mapping[str, str]) -> str | None:
-    """The first node of a list such as "gpu[007-009,12],big1", and the job's port."""
+    """The first node of a list such as "gpu[007-009,12],r[1-2]n[3-4]", and the job's port."""
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-    found = re.match(r"([^,\[]+)(?:\[(\w+))?", nodes)
-    if not found:
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    if not first:
         return None
     port = _FIRST_PORT + int(environment.get("SLURM_JOB_ID", 0)) % _PORTS
-    return f"{found[1]}{found[2] or ''}:{port}"
+    # Of each bracket the first number.
+    node = re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0])
+    return f"{node}:{port}"
 
 
 def watched(command: Sequence[str]) -> int:

@@ -173,7 +173,11 @@ def run(
     hosts.agree(settings)
     found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
     if found and found["finished"]:
-        return found
+        if hosts.leads():
+            # What a kill after the last write left behind.
+            (folder / "checkpoint.npz").unlink(missing_ok=True)
+            found |= _mended(folder, found, paths, train, validation, config)
+        return hosts.told_record(found) or found
     settings["parts"] = _parts(len(train), found)
     # What this process reads.
     train_films = train["film"][_order(settings).is_mine()]
@@ -200,10 +204,11 @@ def run(
         record |= _companions(
             folder, network, store, train[train["film"].isin(train_films)], hosts.own(validation)
         )
-        (folder / "checkpoint.npz").unlink(missing_ok=True)
         record["model_checksum"] = artifacts.sha256(folder / "model.keras")
         record["finished"] = artifacts.now()
         artifacts.write_json(folder / "config.json", record)
+        # Last: where the record could not be written, the training is still there.
+        (folder / "checkpoint.npz").unlink(missing_ok=True)
     # The others wait until all is written.
     return hosts.told_record(record) or record
 
@@ -233,6 +238,39 @@ def _order(settings: Mapping) -> pipeline.Order:
         parts=parts,
         mine=tuple(range(hosts.number() * share, (hosts.number() + 1) * share)),
     )
+
+
+def _mended(
+    folder: Path,
+    record: Mapping,
+    paths: Mapping[str, Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    config: Config,
+) -> dict:
+    """Make anew what answers about single films rest on, where a finished run's cannot be read.
+
+    Returns:
+        What that changes in the run's `config.json`; {} where all is there.
+    """
+    kept = {explain.AVERAGE, explain.TWIN_AVERAGE}
+    network = inference.load_network(folder)
+    try:
+        whole = all((folder / name).exists() for name in kept)
+        whole = whole and bool(explain.Explainer.of_run(network, folder))
+        if "abstention" in record:
+            whole = whole and abstention.load(folder) is not None
+    except InputError:
+        whole = False
+    if whole or validation.empty:
+        return {}
+    films = pd.concat([train["film"], validation["film"]])
+    store = film_cache.prepare(
+        {film: paths[film] for film in films}, config.data / "cache", size=config.image_size
+    )
+    made = _companions(folder, network, store, train, validation)
+    artifacts.write_json(folder / "config.json", {**record, **made})
+    return made
 
 
 def _companions(
@@ -417,8 +455,7 @@ def _fit(
         frozen = recipe.frozen_epochs(epochs)
         keeper = checkpoint.Keeper(folder, store, validation, frozen=frozen)
         first = keeper.restore(trainee)
-        if first < epochs and not keeper.exhausted():
-            progress_of.bar.advance(first * len(train), reused=True)
+        progress_of.bar.advance(first * len(train), reused=True)
         for head_only, end in ((True, frozen), (False, epochs)):
             first = len(keeper.history)
             if first < end and not keeper.exhausted():
