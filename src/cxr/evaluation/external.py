@@ -195,6 +195,12 @@ def in_words(external: External, run: str, source: str) -> str:
     return "\n".join(lines)
 
 
+# What `external.json` holds: whose comparison it is, and the numbers of films.
+_KEPT = {"run", "source", "model_checksum", "table"} | {
+    field.name for field in dataclasses.fields(External) if field.name != "table"
+}
+
+
 def save(found: External, folder: Path, *, run: str, source: str, model: str) -> Path:
     """Write the comparison to `<folder>/<run>-on-<source>/`, beside whose it is.
 
@@ -236,6 +242,9 @@ def kept(
     remarks = []
     for path in sorted(folder.glob("*/external.json")):
         facts = artifacts.read_json(path)
+        if not isinstance(facts, dict) or facts.keys() != _KEPT:
+            remarks.append(f"{path} is not what `external` wrote; remove {path.parent}.")
+            continue
         run, source = facts.pop("run"), facts.pop("source")
         if run not in models:
             continue

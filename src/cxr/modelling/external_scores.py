@@ -29,10 +29,12 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
         refused: film -> why it could not be read; it is not in the scores.
 
     Raises:
-        InputError: if no film can be read, or drawings meet real films.
+        InputError: if the run is unfinished, no film can be read, or drawings meet real films.
     """
-    network = inference.load_network(folder)
-    drawn = bool(artifacts.read_json(folder / "config.json")["phantoms"])
+    record = artifacts.read_json(folder / "config.json")
+    if not record["finished"]:
+        raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
+    network, drawn = inference.load_network(folder), bool(record["phantoms"])
     side, forward = network.input_shape[1], inference.forward(network)
 
     def read(path: Path) -> np.ndarray | str:
