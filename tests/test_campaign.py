@@ -69,7 +69,7 @@ def scores_of(films: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def keep(cell, fold, seed, parts, findings) -> None:
     facts = {
-        "settings": campaign.settings(cell, fold, seed, parts),
+        "settings": campaign.settings(cell, fold, seed, parts, "weights"),
         "train_patients": parts.train["patient_id"].nunique(),
         "cpu_seconds": 3.0,
     }
@@ -119,6 +119,32 @@ def test_a_kept_fit_is_judged_as_its_scores_are(finished):
     assert kept.without[here] == pytest.approx(expected.without)
     # Patients of the other fold change nothing in a fit that they do not judge.
     assert (kept.without[~here] == kept.value).all() and (~here).any()
+
+
+def test_a_fit_of_other_films_labels_or_weights_is_another(divided):
+    cell, (one, other) = campaign.Cell("one", "finals", 64, "baseline"), divided
+    made = campaign.settings(cell, 0, 42, one, "weights")
+    assert campaign.settings(cell, 0, 42, one, "weights") == made
+    relabelled = one.train.assign(Mass=1 - one.train["Mass"])
+    changed = [
+        dataclasses.replace(one, train=one.held_out, held_out=one.train),
+        dataclasses.replace(one, train=relabelled),
+        dataclasses.replace(one, confirming=one.confirming[:-1]),
+        other,
+    ]
+    assert made not in [campaign.settings(cell, 0, 42, parts, "weights") for parts in changed]
+    assert made != campaign.settings(cell, 0, 42, one, "other weights")
+    longer = dataclasses.replace(cell, epochs=99)
+    assert campaign.place(longer, 0, 42) != campaign.place(cell, 0, 42)
+
+
+def test_an_interrupted_stage_pairs_the_seeds_that_both_folds_have(finished):
+    fits = campaign.collected(finished, "finals")["one"]
+    seeds = campaign.recipe_judge.Seeds(0.01, 4)
+    uneven = {0: fits[0], 1: fits[1][:2]}
+    assert len(campaign.pairings(uneven, seeds)) == len(
+        campaign.pairings({0: fits[0][:2], 1: fits[1][:2]}, seeds)
+    )
 
 
 def test_fits_of_other_code_are_not_compared(finished, monkeypatch):

@@ -54,7 +54,8 @@ RUNS = PROJECT / "runs" / "campaign"
 _DECIDES = (
     *(f"modelling/{name}" for name in ("checkpoint", "devices", "inference", "learning")),
     *("modelling/models", "modelling/pipeline", "modelling/tensors", "modelling/training"),
-    *("films/film_cache", "films/png", "findings", "records/nih", "evaluation/intervals"),
+    *("films/film_cache", "films/png", "findings", "records/nih"),
+    *("evaluation/intervals", "evaluation/ranking"),
 )
 
 
@@ -194,8 +195,9 @@ def test_patients(records: pd.DataFrame) -> np.ndarray:
 
 
 def place(cell: Cell, fold: int, seed: int) -> Path:
-    """The folder of one fit's model and scores."""
-    return RUNS / fingerprint() / cell.stage / _slug(cell.name) / f"{fold}-{seed}"
+    """The folder of one fit's model and scores; another way to train has another."""
+    way = artifacts.fingerprint([json.dumps(_way(cell), sort_keys=True)])[:8]
+    return RUNS / fingerprint() / cell.stage / f"{_slug(cell.name)}-{way}" / f"{fold}-{seed}"
 
 
 def kept(cell: Cell, fold: int, seed: int) -> Path:
@@ -222,21 +224,35 @@ def block(films: pd.DataFrame) -> pd.DataFrame:
     return films[films["patient_id"].between(*BLOCK)].reset_index(drop=True)
 
 
-def settings(cell: Cell, fold: int, seed: int, parts: Parts) -> dict:
+def settings(cell: Cell, fold: int, seed: int, parts: Parts, weights: str) -> dict:
     """What a fit was made from; it is made again where any of it differs."""
-    ways = {key: v for key, v in dataclasses.asdict(cell).items() if key not in ("stage", "seeds")}
-    films = pd.concat([parts.train["film"], parts.choosing["film"], parts.held_out["film"]])
-    return ways | {
+    return _way(cell) | {
         "fold": fold,
         "seed": seed,
-        "films": artifacts.fingerprint(films),
+        "films": {
+            part.name: artifacts.fingerprint(_labelled(getattr(parts, part.name)))
+            for part in dataclasses.fields(parts)
+        },
+        "weights": weights,
         "fingerprint": fingerprint(),
     }
 
 
+def _way(cell: Cell) -> dict:
+    return {key: v for key, v in dataclasses.asdict(cell).items() if key not in ("stage", "seeds")}
+
+
+def _labelled(films: pd.DataFrame) -> pd.Series:
+    """Each film's name with its patient and labels."""
+    return films["film"].str.cat(
+        [films[name].astype(str) for name in ("patient_id", *FINDINGS)], sep=" "
+    )
+
+
 def fit(cell: Cell, fold: int, seed: int, parts: Parts, films: Films) -> None:
     """Train one recipe with one seed on one fold and keep what it reaches, unless that is done."""
-    wanted, target = settings(cell, fold, seed, parts), kept(cell, fold, seed)
+    weights = artifacts.sha256(Path(films.config.weights))
+    wanted, target = settings(cell, fold, seed, parts, weights), kept(cell, fold, seed)
     if target.exists() and facts_of(target)["settings"] == json.loads(json.dumps(wanted)):
         return
     print(f"{artifacts.now()}  {cell.stage}: {cell.name}, fold {fold}, seed {seed}", flush=True)
@@ -395,7 +411,8 @@ def pairings(fits: recipe_judge.Fits, seeds: recipe_judge.Seeds) -> pd.DataFrame
     interval without the seeds would say.
     """
     rows = []
-    numbers = range(len(fits[0]))
+    # Of a stage that was interrupted, as many as both folds have.
+    numbers = range(min(map(len, fits.values())))
     half = len(numbers) // 2
     groups = [((a,), (b,)) for a, b in itertools.combinations(numbers, 2)]
     for some in itertools.combinations(numbers, half):
@@ -472,7 +489,7 @@ def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> di
         facts_of(kept(cell, fold, seed))
         for fold in range(FOLDS)
         for seed in cell.seeds
-        if kept(cell, fold, seed).exists()
+        if kept(cell, fold, seed).exists() and made_by_this(kept(cell, fold, seed))
     ]
     reached = recipe_judge.level(fits, seeds)
     return {
