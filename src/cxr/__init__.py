@@ -6,7 +6,7 @@ Research software, not a medical device.
 __version__ = "0.1.0"
 
 
-def predict(*films, run=None, profile=None, prevalence=None):
+def predict(*films, run=None, profile=None, prevalence=None, untrained_twin=False):
     """Score films in a notebook; the last line of a cell shows the report.
 
         import cxr
@@ -17,6 +17,7 @@ def predict(*films, run=None, profile=None, prevalence=None):
         run: a folder of `runs/`, or an exported file; the best by default.
         profile: as `--profile`.
         prevalence: as `--prevalence`, such as "0.05".
+        untrained_twin: as `--untrained-twin`.
 
     Returns:
         A report: `.table` is a frame with a row a film, `.write(path)` makes a page.
@@ -33,4 +34,6 @@ def predict(*films, run=None, profile=None, prevalence=None):
     runs = load_config(profile=profile).runs
     files = reading.found([str(film) for film in films])
     model, _ = prediction.load(run, runs, prevalences(prevalence))
+    if untrained_twin:
+        model.with_twin()
     return Report(model, tuple(model.answers(files, pictures=PICTURES)))

@@ -35,6 +35,11 @@ def percent(row: Mapping, name: str = "value") -> str:
     return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
+def mean_of(findings: int) -> str:
+    """What a mean was taken over, as its remark."""
+    return f"mean of {findings} finding{'s' * (findings != 1)}" if findings else TOO_FEW
+
+
 def p_value(p: float) -> str:
     """A p value with four digits; one that these would make 0 is a bound."""
     return "n/a" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"

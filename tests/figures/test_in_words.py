@@ -59,6 +59,36 @@ def test_of_a_grid_the_numbers_in_its_panels_are_told():
     )
 
 
+def test_where_the_first_model_lacks_a_finding_no_other_speaks_for_it():
+    curve = pd.DataFrame({"false_positive_rate": [0, 1], "sensitivity": [0, 1], "threshold": 0.5})
+    auroc = pd.DataFrame({"finding": [*FINDINGS, "Mean"], "auroc": np.linspace(0.5, 0.78, 15)})
+    auroc = auroc.assign(low=0.4, high=0.9)
+    whole = pd.concat([curve.assign(finding=finding) for finding in FINDINGS])
+    some = auroc.assign(auroc=auroc["auroc"].where(auroc["finding"] != "Hernia"))
+    figure = figures.roc_grid(
+        {"a": whole[whole["finding"] != "Hernia"], "b": whole}, {"a": some, "b": auroc}
+    )
+    assert in_words.found(figure) == (
+        "a: mean 0.780: highest Pleural thickening: 0.74, lowest Atelectasis: 0.5"
+    )
+
+
+def test_the_numbers_in_the_cells_are_ranked_whatever_their_colours_mean():
+    figure = go.Figure(
+        go.Heatmap(z=[[4.0, 1.0]], x=["late", "first"], y=["Edema"], text=[["9.5 %", "69.5 %"]]),
+        layout={"title": "Prevalence"},
+    )
+    assert in_words.found(figure) == (
+        "highest Edema and first: 69.5 %, lowest Edema and late: 9.5 %"
+    )
+    sizes = go.Figure(
+        go.Heatmap(z=[[3.0, np.nan]], x=[2550, 2600], y=[2050]),
+        layout={"title": "Sizes", "xaxis_title": "width", "yaxis_title": "height"},
+    )
+    sizes.data[0].customdata = sizes.data[0].z
+    assert in_words.found(sizes).startswith("highest width 2,550 and height 2,050: 3")
+
+
 def test_of_films_the_captions_are_counted():
     pictures = np.zeros((3, 4, 4))
     captions = ["hit<br>0.9", "hit<br>0.8", "miss<br>0.1"]

@@ -45,6 +45,11 @@ def test_a_threshold_that_nobody_reaches_has_no_ppv():
     assert "Of those flagged, unknown have it" in threshold.sliders(curve("Mass", (0, 0, 0.9)))
 
 
+def test_positions_that_read_alike_are_one():
+    page = threshold.sliders(curve("Mass", (0.1, 0.5, 0.7), (0.2, 0.6, 0.00001), (1, 1, 0.000001)))
+    assert "[1.0, 1.0, 0.0]" in page and "0.6" not in page
+
+
 def test_findings_without_a_curve_are_not_offered():
     page = threshold.sliders(
         pd.concat([curve("Mass", (0.1, 0.5, 0.7)), curve("Hernia"), curve("Edema", (0, 1, 0.2))])

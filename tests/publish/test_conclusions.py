@@ -67,6 +67,16 @@ def test_a_model_that_is_nowhere_surely_better_than_chance_is_said_to_be_unprove
     assert "Hernia" not in said
 
 
+def test_films_of_other_hospitals_that_judged_are_named_in_the_answer():
+    table = pd.DataFrame({"finding": [*FINDINGS, "Mean"], "auroc": 0.55, "low": 0.4, "high": 0.7})
+    alone = conclusions.answer(table, "small", pd.DataFrame(), phantoms=False)
+    assert alone.endswith("whom to treat; other hospitals were not tested.")
+    beside = conclusions.answer(table, "small", pd.DataFrame(), {"padchest": 0}, phantoms=False)
+    assert beside.endswith(
+        "what it reaches on films of `padchest` stands above, and other hospitals were not tested."
+    )
+
+
 def test_findings_that_no_present_film_shows_are_named_with_what_follows():
     part = pd.DataFrame({"film": ["a", "b"], **{finding: [1, 1] for finding in FINDINGS}})
     part.loc[0, "Hernia"] = 0
@@ -74,7 +84,7 @@ def test_findings_that_no_present_film_shows_are_named_with_what_follows():
     assert "every finding" in conclusions.learnable(parts, {"a", "b"})
     # Only the film without Hernia is there.
     said = conclusions.learnable(parts, {"a"})
-    assert said.startswith("No training film shows Hernia: no model can learn them.")
+    assert said.startswith("No training film shows Hernia: no model can learn it.")
     assert "set `CXR_MIN_COMBINATION=0`" in conclusions.learnable(parts, set())
 
 

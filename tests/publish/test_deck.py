@@ -58,7 +58,7 @@ def test_the_story_is_told_in_order(known):
 def test_data_and_leakage_are_those_of_the_real_records(known):
     told = by_name(results.of_folder(REAL), known)
     assert told["data"].title == "112,120 films of 30,805 patients"
-    assert "Hernia (227 films) to Infiltration (19,894)" in told["data"].lead
+    assert "Infiltration is on 19,894 films, Hernia on 227, 87.6 times fewer" in told["data"].lead
     assert "77.2 %" in told["split"].lead and "mean AUROC of 0.703" in told["split"].lead
     assert "Divided by patient, 0 test films" in told["split"].lead
     assert "53,692 train, 32,874 validation, 23,011 test" in told["split"].foot
@@ -135,7 +135,7 @@ def test_a_lead_is_told_from_the_side_of_the_best_run(copy, known):
 def test_boxes_that_are_missing_are_said_to_be(copy, known):
     (copy / "localisation_rsna_mobilenet_small-patient.csv").unlink()
     slide = by_name(results.of_folder(copy), known)["places"]
-    assert slide.figure is None and "Not measured: none of the scored films has boxes" in slide.body
+    assert slide.figure is None and "Not measured: no heatmap was held against boxes" in slide.body
 
 
 def test_where_nih_drew_no_boxes_those_of_rsna_are_shown(known):
@@ -194,8 +194,9 @@ def test_localisation_is_shown_where_it_was_judged(copy, known):
         }
     ).to_csv(copy / "localisation_mobilenet_small-patient.csv", index=False)  # fmt: skip
     slide = by_name(results.of_folder(copy), known)["places"]
-    assert "165 boxed films" in slide.lead
+    assert "165 boxed findings" in slide.lead
     assert "mobilenet_small 39 % (31 to 48); mean box 27 % (19 to 35)" in slide.lead
+    assert "a point that never moves would find was not asked" in slide.lead
     assert len(slide.figure.data) == 2
 
 
@@ -209,6 +210,11 @@ def test_scores_of_unknown_origin_make_a_deck_that_says_what_is_unknown(copy, kn
     without = {name for name, slide in told.items() if slide.figure is None}
     assert without == set(ORDER) - {"films", "data", "split", "ranking"}
     assert "not stated" in told["models"].body and "split not stated" in told["ranking"].foot
+    # Nobody said what these scores were learned from, or chosen by.
+    page = " ".join(words(slide.body) + slide.lead for slide in told.values())
+    assert "saw no film" not in page and "may have seen films" in page
+    assert "alidation films chose" not in page and "Not NIH's official" not in page
+    assert "nothing on these slides says how a model fares elsewhere" in page
     for name in ("roc", "controls", "calibration", "groups", "places"):
         assert words(told[name].body), name
 

@@ -208,6 +208,8 @@ def test_a_notebook_shows_the_page(root, monkeypatch):
     report = cxr.predict(root / "films", profile="first_archive", prevalence="0.05")
     assert list(report.table["verdict"]) == ["scored", "scored", "refused"]
     assert report._repr_html_().startswith("<iframe") and "srcdoc" in report._repr_html_()
+    twin = cxr.predict(root / "films" / "1.png", profile="first_archive", untrained_twin=True)
+    assert twin.html().count("data-twin=") == len(FINDINGS) > report.html().count("data-twin=")
 
 
 def test_an_excerpt_for_a_notebook_is_small_and_says_the_same(root):

@@ -188,7 +188,8 @@ def test_labels_are_followed_from_each_film_to_the_same_patients_next(few_will_d
     # Nobody's Mass follows a film without one.
     records = films("Mass", "Mass", "No Finding", "Mass", "No Finding", "No Finding")
     records["patient_id"], records["follow_up"] = [1, 1, 1, 2, 3, 3], [0, 1, 2, 0, 0, 1]
-    assert "is not told here" in record_conclusions.persistence(records)
+    said = record_conclusions.persistence(records)
+    assert "on 50 % of films after one with it, and on 0.0 % after one without" in said
     # After a Mass: another, then none; after none: one. The number decides, not the row.
     gained = films("Mass", "Mass", "No Finding", "Mass")
     gained = gained.assign(patient_id=1, follow_up=range(4))
@@ -198,10 +199,37 @@ def test_labels_are_followed_from_each_film_to_the_same_patients_next(few_will_d
     two = films("Mass|Edema", "Mass|Edema", "Edema", "Mass").assign(
         patient_id=1, follow_up=range(4)
     )
-    # Edema lasts in 2 of 3, never comes anew; so only Mass is known.
+    # No film follows one without Edema; so only Mass is known.
     assert "Only Mass" in record_conclusions.persistence(two)
     shuffled = record_conclusions.persistence(gained.sample(frac=1, random_state=1))
     assert shuffled == said
+
+
+def test_where_all_findings_are_alike_none_is_told_as_an_extreme(few_will_do):
+    both = films("Mass|Nodule", "Mass|Nodule", "Mass|Nodule", "No Finding", sex="MMFF")
+    both = both.assign(age=50, view=["AP", "PA", "AP", "PA"])
+    assert "all 2 findings" in record_conclusions.ages(both)
+    assert "66" not in record_conclusions.views(both).replace("67 %", "")
+    assert "Here, it does not." in record_conclusions.views(both)
+    assert "2.00 times what it is on women's" in record_conclusions.women_and_men(both)
+    said = record_conclusions.leaked(
+        {"original": pd.DataFrame({"split": ["test"], "leaked": [0.7]})}
+    )
+    assert said == "Of the test films of `original` 70.0 % are of a patient in train."
+
+
+def test_without_views_nothing_is_said_to_score_by_them():
+    study = pd.DataFrame(
+        {"patient memory, patient": 0.5, "view, age, sex, patient": None},
+        index=["Mass", "Mean"],
+        dtype=float,
+    )
+    said = record_conclusions.without_looking(study)
+    assert "are not known well enough here" in said and "score  " not in said
+    study.iloc[:, 1] = 0.6
+    assert "0.600 on `patient` (means of up to 1 finding)" in record_conclusions.without_looking(
+        study
+    )
 
 
 def test_one_film_that_follows_tells_nothing_of_how_labels_last():

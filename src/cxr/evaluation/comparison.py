@@ -8,6 +8,7 @@ import pandas as pd
 
 from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
+from cxr.wording import mean_of
 
 # Test films of the splits that others have published on.
 TEST_FILMS = {"official": 25_596, "original": 23_011}
@@ -100,7 +101,7 @@ def between(judged: Mapping[str, Judged]) -> pd.DataFrame:
                     "high": np.append(high, mean_high),
                     "p": np.append(p, mean_p),
                     "p_corrected": np.append(holm(p), mean_p),
-                    "remark": [*remarks, f"mean of {remarks.count('')} findings"],
+                    "remark": [*remarks, mean_of(remarks.count(""))],
                 }
             )
         )
@@ -154,7 +155,7 @@ def published(auroc: Mapping[str, pd.DataFrame], *, split: str) -> pd.DataFrame:
                 "auroc": mean["auroc"],
                 "low": mean["low"],
                 "high": mean["high"],
-                "remark": "" if len(known) == len(FINDINGS) else f"mean of {len(known)} findings",
+                "remark": "" if len(known) == len(FINDINGS) else mean_of(len(known)),
                 "ours": True,
                 "comparable": True,
             }

@@ -298,6 +298,12 @@ def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
         return ""
     told = advantage({name: judged[name] for name in (method, FIXED)}, method)
     gain = told[told["over"] == "All"].iloc[0]
+    cases = judged[method]
+    asked = f"On {cases['film'].nunique():,} films with boxes drawn by radiologists"
+    if (cases["finding"] == "Lung Opacity").all():
+        asked = f"On {len(cases):,} films with opacities boxed by RSNA's radiologists"
+    elif cases["film"].duplicated().any():
+        asked += f", {len(cases):,} times a film and a finding"
     own, fixed = (
         f"{100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
         for row in hits.itertuples()
@@ -308,11 +314,11 @@ def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
     elif gain["high"] < 0:
         verdict = "find less than"
     return (
-        f"On {len(judged[method]):,} films with boxes drawn by radiologists, the hottest point of "
-        f"the heatmap lies in a box in {own}, a point that never moves, where the boxes of other "
-        f"patients lie most often, in {fixed}. So these heatmaps {verdict} a point that knows "
-        f"nothing of the film (difference {100 * gain['difference']:+.0f} points, "
-        f"{100 * gain['low']:+.0f} to {100 * gain['high']:+.0f})."
+        f"{asked}, the hottest point of the heatmap lies in a box in {own}, a point that never "
+        f"moves, where the boxes of other patients lie most often, in {fixed}. So these heatmaps "
+        f"{verdict} a point that knows nothing of the film (difference "
+        f"{100 * gain['difference']:+.0f} points, {100 * gain['low']:+.0f} to "
+        f"{100 * gain['high']:+.0f})."
     )
 
 

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from cxr.evaluation import intervals
 from cxr.findings import FINDINGS, NOT_SCORED, TOO_FEW
+from cxr.wording import mean_of
 
 # Points of a curve that is drawn: more would not show on a screen.
 CURVE_POINTS = 200
@@ -297,7 +298,7 @@ def _ranking_table(metric: str, judged: Judged) -> pd.DataFrame:
             "positive_patients": pd.array([*judged.positive_patients, pd.NA], dtype="Int64"),
             "films": len(judged.targets),
             "patients": judged.patients.nunique(),
-            "remark": [*judged.remarks.values(), f"mean of {known} findings" if known else TOO_FEW],
+            "remark": [*judged.remarks.values(), mean_of(known)],
         }
     )
 

@@ -56,6 +56,11 @@ style="height:{height}px;overflow:auto hidden">\
   hint.style.cssText = "text-align:right;font-size:12px;color:{muted}";
   hint.ariaHidden = "true";
   outer.before(hint);
+  const tell = () => {{
+    const scrolls = outer.scrollWidth > outer.clientWidth;
+    hint.hidden = !scrolls;
+    if (scrolls) outer.tabIndex = 0; else outer.removeAttribute("tabindex");
+  }};
   const draw = () => {{
     const small = narrow && phone.matches, copy = structuredClone(figure);
     box.replaceChildren();
@@ -67,9 +72,7 @@ style="height:{height}px;overflow:auto hidden">\
     return Plotly.newPlot(box, copy.data, copy.layout, config)
       // A screen that has been turned meanwhile is drawn anew already.
       .then(() => small && phone.matches && Plotly.relayout(box, narrow)).then(() => {{
-        const scrolls = outer.scrollWidth > outer.clientWidth;
-        hint.hidden = !scrolls;
-        if (scrolls) outer.tabIndex = 0; else outer.removeAttribute("tabindex");
+        tell();
         const buttons = [...box.querySelectorAll(".modebar-btn")];
         buttons.forEach((button, place) => {{ button.tabIndex = place ? -1 : 0; }});
         box.onkeydown = (event) => {{
@@ -84,12 +87,16 @@ style="height:{height}px;overflow:auto hidden">\
     return draw();
   }}, () => {{
     if (!box.firstElementChild) box.append("This figure needs {library}, which did not load.");
+    tell();
   }});
 }})();
 </script>"""
 
-# The picture is what a reader sees where scripts do not run; the script replaces it.
-_PICTURE = '<img alt="{said}" src="data:image/png;base64,{data}" style="width:100%">'
+# The picture is what a reader sees where no script runs or none loads; the script replaces it.
+_PICTURE = (
+    '<img alt="{said}" src="data:image/png;base64,{data}" '
+    'style="width:100%;height:100%;object-fit:contain;object-position:left top">'
+)
 
 _CONFIG = {"responsive": True, "displaylogo": False}
 

@@ -94,7 +94,8 @@ def ranked(
     estimates = pd.concat([t.set_index("finding")[metric] for t in tables.values()], axis=1)
     order = estimates.mean(axis=1).drop("Mean").sort_values(na_position="first").index
     rows = ["Mean", *order]
-    judged = int(estimates.drop("Mean").notna().all(axis=1).sum())
+    known = estimates.drop("Mean").notna().sum()
+    judged = " to ".join(f"{number}" for number in sorted({known.min(), known.max()}))
     names = [f"<b>Mean of {judged}</b>"]
     for finding in order:
         count = f" ({int(first.loc[finding, 'positives']):,})" if "positives" in first else ""

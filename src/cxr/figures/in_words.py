@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import plotly.graph_objects as go
 
+from cxr.figures.style import PALETTE, readable
+
 # Series, and panels, of which a sentence tells; more would not be listened to.
 _SERIES, _PANELS = 3, 4
 
@@ -33,7 +35,7 @@ def described(figure: go.Figure) -> str:
         "Found: ": [found(figure)],
     }
     told = (start + ", ".join(filter(None, texts)) for start, texts in parts.items() if any(texts))
-    return _plain(". ".join(told))
+    return ". ".join(_plain(text).rstrip(".") for text in told)
 
 
 def found(figure: go.Figure) -> str:
@@ -99,13 +101,34 @@ def _matrices(figure: go.Figure) -> str:
     if not np.isfinite(z).any():
         return ""
     shown = _values(only.customdata if only.text is None else only.text)
+    # The colours may stand for something else than the numbers in the cells.
+    written = [[re.match(r"-?[\d,]*\.?\d+", str(cell)) for cell in row] for row in shown]
+    if all(
+        number or not np.isfinite(z[i, j])
+        for i, row in enumerate(written)
+        for j, number in enumerate(row)
+    ):
+        z = np.array(
+            [
+                [float(number[0].replace(",", "")) if number else np.nan for number in row]
+                for row in written
+            ]
+        )
     rows, columns = _values(only.y), _values(only.x)
     places = (np.unravel_index(choose(z), z.shape) for choose in (np.nanargmax, np.nanargmin))
     high, low = (
-        f"{_plain(str(rows[row]))} and {_plain(str(columns[column]))}: {_cell(shown[row][column])}"
+        f"{_place(figure, rows[row], columns[column])}: {_cell(shown[row][column])}"
         for row, column in places
     )
     return f"highest {high}, lowest {low}"
+
+
+def _place(figure: go.Figure, row, column) -> str:
+    """A cell of a table by its names; where these are numbers, by what they measure."""
+    if isinstance(row, str) or isinstance(column, str):
+        return f"{_plain(str(row))} and {_plain(str(column))}"
+    across, up = figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
+    return f"{across} {_spelled(column)} and {up} {_spelled(row)}"
 
 
 def _cell(value) -> str:
@@ -146,11 +169,15 @@ def _numbered(figure: go.Figure) -> str:
     numbers = [note for note in figure.layout.annotations if note.xref != "paper"]
     if len(captions) != len(numbers) or not numbers:
         return ""
-    # Every panel begins with the number of the first series.
+    # The number of the first series has its colour, or stands alone.
     series = next((trace.name for trace in figure.data if trace.name), "")
-    first = (re.search(r"\d\.\d+", _plain(note.text)) for note in numbers)
+    ink = rf"<span style='color:{readable(PALETTE[0])}'>"
+    first = (
+        re.search((ink if "<span" in note.text else "") + r"[^\d<]*(\d\.\d+)", note.text)
+        for note in numbers
+    )
     told = _extremes(
-        (_plain(caption.text), float(number[0]))
+        (_plain(caption.text), float(number[1]))
         for caption, number in zip(captions, first, strict=True)
         if number
     )

@@ -40,8 +40,8 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
         measure: one of its measures.
     """
     table = table[table["measure"] == measure]
-    if table.empty:
-        return _without_boxes()
+    if table["value"].isna().all():
+        return _without_boxes("Too few patients have boxes." if len(table) else "")
     sizes = table.drop_duplicates("finding").set_index("finding")["cases"]
     rows = ["All", *sizes.drop("All").sort_values().index]
     methods = table["method"].unique()
@@ -55,13 +55,13 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
     names += [f"{label(finding)} ({sizes[finding]:,})" for finding in rows[1:]]
     finish_rows(figure, names, height=42)
     legend_below(figure)
-    figure.update_xaxes(title=f"share of boxed films: {measure}", range=[-0.02, 1.02])
+    figure.update_xaxes(title=f"share of boxed findings: {measure}", range=[-0.02, 1.02])
     entitle(figure, "Does the heatmap's maximum lie in the radiologist's box?")
     return figure
 
 
 def overlap_curves(table: pd.DataFrame) -> go.Figure:
-    """Share of boxed films found, by the overlap asked for: IoBB and IoU, all findings.
+    """Share of boxed findings found, by the overlap asked for: IoBB and IoU, all findings.
 
     Args:
         table: as `localisation.summarise` returns it.
@@ -95,7 +95,7 @@ def overlap_curves(table: pd.DataFrame) -> go.Figure:
             )
     figure.update_xaxes(title="overlap asked for", range=[0, 1])
     figure.update_yaxes(range=[-0.02, 1.02])
-    figure.update_yaxes(title="share of boxed films", col=1)
+    figure.update_yaxes(title="share of boxed findings", col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.24, "x": 0})
     narrow.columns(figure, 1)
     entitle(figure, "Do boxes around the heatmap meet the radiologist's?")
@@ -156,11 +156,11 @@ def gallery(
     return figure
 
 
-def _without_boxes() -> go.Figure:
+def _without_boxes(why: str = "") -> go.Figure:
     """What stands in for a figure of localisation where it cannot be judged."""
     figure = go.Figure()
     figure.add_annotation(
-        text="No test film has boxes.",
+        text=why or "No test film has boxes.",
         showarrow=False,
         font={"color": MUTED, "size": 14},
     )

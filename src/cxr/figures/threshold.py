@@ -30,6 +30,8 @@ def sliders(curves: pd.DataFrame) -> str:
     columns = ["false_positive_rate", "sensitivity", "threshold"]
     # A curve's first point flags nobody, at an infinite threshold.
     finite = curves[np.isfinite(curves["threshold"])].round(4)
+    # Positions that read alike are one, with all that it flags.
+    finite = finite.drop_duplicates(["finding", "threshold"], keep="last")
     points = {
         name: part[columns].to_numpy().tolist()
         for name, part in finite.groupby("finding", sort=False)

@@ -88,7 +88,7 @@ def _ingredients(recipe: models.Recipe, epochs: int) -> str:
             "What is validated and kept is a moving average of the weights, of which "
             f"{spelled(recipe.ema)} stays at each step. ",
         ),
-        (frozen, f"Only the head learns in the first {frozen} epochs. "),
+        (frozen, f"Only the head learns in the first {frozen} epoch{'s' * (frozen != 1)}. "),
         (
             recipe.backbone_rate != 1,
             f"The backbone learns at {spelled(recipe.backbone_rate)} times this rate. ",

@@ -20,19 +20,20 @@ def learnable(parts: Mapping[str, pd.DataFrame], present: Iterable[str]) -> str:
     """
     present, said = set(present), []
     for name, words, consequence in (
-        ("train", "training", "no model can learn them"),
-        ("validation", "validation", "they choose no epoch and get no threshold"),
+        ("train", "training", "no model can learn {}"),
+        ("validation", "validation", "for {} no epoch is chosen and no threshold"),
     ):
         part = parts[name]
         shown = part.loc[part["film"].isin(present), list(FINDINGS)].any()
         absent = [label(finding) for finding in FINDINGS if not shown[finding]]
         if len(absent) == len(FINDINGS):
             said.append(
-                f"**No {words} film shows any finding: {consequence}.** Train with more films, or "
-                "set `CXR_MIN_COMBINATION=0` in 100."
+                f"**No {words} film shows any finding: {consequence.format('them')}.** Train with "
+                "more films, or set `CXR_MIN_COMBINATION=0` in 100."
             )
         elif absent:
-            said.append(f"No {words} film shows {', '.join(absent)}: {consequence}.")
+            whom = consequence.format("it" if len(absent) == 1 else "them")
+            said.append(f"No {words} film shows {', '.join(absent)}: {whom}.")
     return " ".join(said) or "Training and validation show every finding."
 
 
@@ -115,13 +116,21 @@ def _went(before: float, after: float) -> str:
     return f"{'fell' if after < before else 'rose'} from {before:.4f} to {after:.4f}"
 
 
-def answer(auroc: pd.DataFrame, name: str, controls: pd.DataFrame, *, phantoms: bool) -> str:
+def answer(
+    auroc: pd.DataFrame,
+    name: str,
+    controls: pd.DataFrame,
+    elsewhere: Iterable[str] = (),
+    *,
+    phantoms: bool,
+) -> str:
     """What the best model can and cannot be used for, in three sentences.
 
     Args:
         auroc: of that model, as `ranking.auroc_by_finding` returns it.
         name: of the model.
         controls: the judge's table "controls" of that model; may be empty.
+        elsewhere: sources of other films that judged it, too.
         phantoms: whether the films are drawings.
     """
     by_finding = auroc.set_index("finding")
@@ -150,10 +159,16 @@ def answer(auroc: pd.DataFrame, name: str, controls: pd.DataFrame, *, phantoms: 
         else "For no finding is the whole interval above 0.5, so it has not been shown to rank "
         "better than chance. "
     )
+    others = ", ".join(f"`{source}`" for source in elsewhere)
+    abroad = (
+        f"what it reaches on films of {others} stands above, and other hospitals were not tested."
+        if others
+        else "other hospitals were not tested."
+    )
     use = (
         "These films are drawings, so this says that the pipeline works and nothing about people."
         if phantoms
         else "It can be used to study models and labels of this data set; it cannot be used to "
-        "diagnose, to rule out, or to choose whom to treat, and other hospitals were not tested."
+        f"diagnose, to rule out, or to choose whom to treat; {abroad}"
     )
     return ranks + sure + use

@@ -10,14 +10,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cxr import artifacts, figures
-from cxr.evaluation import controls, ranking
+from cxr.evaluation import calibration, controls, localisation, ranking
 from cxr.figures.page import templates
 from cxr.figures.positives import positives
-from cxr.findings import FINDINGS, NO_FINDING, label
+from cxr.findings import FINDINGS, NO_FINDING, TOO_FEW, label
 from cxr.publish import atlas, slides, stills
 from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import sources, split_checks, splits
+from cxr.wording import figure as number
 from cxr.wording import percent, spelled, with_interval
 
 # All figures of a page stand, marks and all.
@@ -168,7 +169,7 @@ def contents(results: Results, known: Facts) -> list[Slide]:
     foot = results.provenance()
     parts = [
         _title(results),
-        _problem(known),
+        _problem(known, best),
         _data(results, known),
         _leakage(known),
         _models(results),
@@ -216,14 +217,18 @@ def _title(results: Results) -> Slide:
     )
 
 
-def _problem(known: Facts) -> Slide:
+def _problem(known: Facts, best: Run) -> Slide:
     return Slide(
         "problem",
         f"One film, {len(FINDINGS)} questions",
         "A film can show several findings at once, so each gets a probability of its own. These "
         "are drawings, with the sign of each framed.",
         body=_body(
-            "problem", known=known, findings=[*map(label, FINDINGS)], atlas=atlas.sheet_address()
+            "problem",
+            known=known,
+            split=best.split,
+            findings=[*map(label, FINDINGS)],
+            atlas=atlas.sheet_address(),
         ),
     )
 
@@ -235,12 +240,13 @@ def _data(results: Results, known: Facts) -> Slide:
     told = "None of them shows a finding."
     if len(shown):
         rarest, commonest = shown.idxmin(), shown.idxmax()
-        told = (
-            f"From {label(rarest)} ({shown[rarest]:,} films) to {label(commonest)} "
-            f"({shown[commonest]:,}) the findings differ by a factor of "
-            f"{shown[commonest] / shown[rarest]:.0f}; {known.unlabelled:,} films bear none of "
-            "them. Rare findings get wide intervals."
-        )
+        told = f"{label(commonest)} is on {shown[commonest]:,} films, "
+        if shown[rarest] < shown[commonest]:
+            told += (
+                f"{label(rarest)} on {shown[rarest]:,}, "
+                f"{shown[commonest] / shown[rarest]:.1f} times fewer; "
+            )
+        told += f"{known.unlabelled:,} films bear none of the findings."
     return Slide(
         "data",
         f"{known.films:,} films of {known.patients:,} patients",
@@ -297,11 +303,16 @@ def _models(results: Results) -> Slide:
     }
     rows = {what: [describe(run) for run in results.runs] for what, describe in facts_of.items()}
     stated = {what: cells for what, cells in rows.items() if any(cells)}
+    chosen = "How the models were made and chosen is not stated."
+    if all(run.split for run in results.runs):
+        chosen = (
+            "Validation films chose the epoch, the thresholds and the recalibration; the test "
+            "films were scored once and chose nothing."
+        )
     return Slide(
         "models",
         "The models",
-        "Fourteen independent probabilities per film. Validation films chose the epoch, the "
-        "thresholds and the recalibration; the test films were scored once and chose nothing.",
+        f"Fourteen independent probabilities per film. {chosen}",
         body=_body("models", facts=stated, names=list(named.values())),
     )
 
@@ -310,16 +321,19 @@ def _ranking(results: Results, best: Run) -> Slide:
     name = results.named()[best.name]
     table = results.needed("auroc", best.name).set_index("finding").drop("Mean")
     certain = table[table["low"].notna()]
-    lead = f"{name} reaches a mean AUROC of {with_interval(results.mean(best.name))}."
+    mean = results.mean(best.name)
+    lead = f"{name} reaches a mean AUROC of {with_interval(mean)}."
+    if pd.isna(mean["auroc"]):
+        lead = f"Too few patients of any finding were tested to say how well {name} ranks."
     if len(certain):
         first, last = certain["auroc"].idxmax(), certain["auroc"].idxmin()
-        lead += (
-            f" It ranks {label(first)} best ({with_interval(certain.loc[first])}) and "
-            f"{label(last)} worst ({with_interval(certain.loc[last])})."
-        )
-    few = [label(finding) for finding in table.index if finding not in certain.index]
-    if few:
-        lead += f" Too few patients: {', '.join(few)}."
+        lead += f" It ranks {label(first)} best ({with_interval(certain.loc[first])})"
+        if len(certain) > 1:
+            lead += f" and {label(last)} worst ({with_interval(certain.loc[last])})"
+        lead += "."
+    absent = table.drop(certain.index)
+    for why, part in absent.groupby(absent["remark"].replace("", TOO_FEW), sort=False):
+        lead += f" {str(why).capitalize()}: {', '.join(map(label, part.index))}."
     return Slide(
         "ranking",
         "How well do they rank?",
@@ -358,7 +372,14 @@ def _curves(results: Results, best: Run) -> Slide:
         return _absent("roc", "ROC curves", "No ROC curves were kept with these results.")
     auroc = {name: table for name, table in results.tables("auroc").items() if name in curves}
     widths = results.needed("auroc", best.name).set_index("finding").drop("Mean")
-    steps = widths["positives"].astype(int)
+    steps = widths.loc[widths["auroc"].notna(), "positives"].astype(int)
+    told = ""
+    if len(steps):
+        told = (
+            " A curve takes a step for every film with the finding: from "
+            f"{steps.min():,} ({label(str(steps.idxmin()))}) to {steps.max():,} "
+            f"({label(str(steps.idxmax()))})."
+        )
     # The slide before shows the intervals.
     figure = figures.roc_grid(curves, auroc, intervals=False)
     # On a low slide the numbers of an axis would stand in the next row's titles.
@@ -369,8 +390,7 @@ def _curves(results: Results, best: Run) -> Slide:
         "roc",
         "What does a threshold trade?",
         "Further up: more of the films with the finding are flagged. Further right: more of those "
-        "without it, too. A curve takes a step for every film with the finding: from "
-        f"{steps.min():,} ({label(steps.idxmin())}) to {steps.max():,} ({label(steps.idxmax())}).",
+        f"without it, too.{told}",
         figure=figure,
     )
 
@@ -406,12 +426,13 @@ def _calibration(results: Results, best: Run) -> Slide:
     if not curves or table is None:
         return _absent("calibration", title, "Calibration was not evaluated.")
     means = table[table["finding"] == "Mean"].set_index("scores")
-    said = ", ".join(f"{when} {row['ece']:.3f}" for when, row in means.iterrows())
+    said = ", ".join(f"{when} {number(row['ece'])}" for when, row in means.iterrows())
+    mended = " (on validation films)" if calibration.PREDICTED_AND_MENDED[1] in means.index else ""
     return Slide(
         "calibration",
         title,
         "Of films scored 0.2, a fifth should have the finding: on the diagonal, they do. Mean "
-        f"calibration error: {said} (recalibrated on validation films).",
+        f"calibration error: {said}{mended}.",
         # Here each panel has its own scale; smaller numbers stay clear of the titles below.
         figure=figures.reliability_grid(curves, results.named()[best.name]).update_xaxes(
             tickfont={"size": 9}
@@ -450,30 +471,35 @@ def _places(results: Results, best: Run) -> Slide:
         return _absent(
             "places",
             title,
-            "Not measured: none of the scored films has boxes that radiologists drew around a "
+            "Not measured: no heatmap was held against boxes that radiologists drew around a "
             "finding, so nothing here says whether the model looks where the finding is.",
         )
     named = results.named()
     for run, words in named.items():
         table["method"] = table["method"].str.replace(run, words, regex=False)
     points = table[(table["measure"] == "pointing game") & (table["finding"] == "All")]
-    rivals = (named[best.name], f"{named[best.name]}, shuffled weights", "mean box")
+    own = named[best.name]
+    rivals = (own, f"{own}, shuffled weights", localisation.FIXED, "mean box")
     said = "; ".join(
         f"{method} {percent(row)}"
         for method, row in points.set_index("method").iterrows()
         if method in rivals
     )
     drawn = "Phantoms' signs are drawn into the boxes. " if results.phantoms else ""
+    asked = "boxed findings"
     if table is not known[0]:
+        asked = "validation and test films with boxes"
         drawn = (
             "Radiologists boxed opacities for RSNA in 2018; each heatmap is that of the likeliest "
             "of four findings. "
         )
+    if localisation.FIXED not in set(points["method"]):
+        said += ". What a point that never moves would find was not asked here"
     return Slide(
         "places",
         title,
-        f"{drawn}Share of {int(points['cases'].iloc[0]):,} boxed films where the heatmap's "
-        f"maximum lies in the box: {said}.",
+        f"{drawn}Share of {int(points['cases'].iloc[0]):,} {asked} where the heatmap's maximum "
+        f"lies in the box: {said}.",
         figure=figures.pointing(table),
         narrowest=640,
     )

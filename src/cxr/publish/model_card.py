@@ -415,8 +415,8 @@ def _localisation(tables: Mapping[str, pd.DataFrame], said: str) -> str:
         (row["method"], f"{row['cases']:,}", with_interval(row, "value"))
         for _, row in points.iterrows()
     ]
-    listed = _table(("method", "boxed films", "pointing game"), rows)
-    shares = f"Share of boxed films whose maximum lies in the box.\n\n{listed}"
+    listed = _table(("method", "boxed findings", "pointing game"), rows)
+    shares = f"Share of boxed findings whose box holds the maximum.\n\n{listed}"
     return f"{shares}\n\n{said}" if said else shares
 
 
@@ -456,7 +456,7 @@ def _answers(tables: Mapping[str, pd.DataFrame], setting: Setting) -> dict[str, 
         ),
         "localisation": "not done: no boxes"
         if places is None or places.empty
-        else f"notebook 300, localisation: {int(places['cases'].max()):,} boxed films",
+        else f"notebook 300, localisation: {int(places['cases'].max()):,} boxed findings",
         "operating": f"`tables/operating_points_{setting.name}.csv`, by validation's thresholds"
         if _chosen(tables)
         else "not done: no validation scores to choose thresholds by",

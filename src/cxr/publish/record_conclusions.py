@@ -17,6 +17,9 @@ from cxr.records.splits import NAMES
 # Films that a share or a median must rest on, and films of two findings together.
 FEWEST_FILMS = 20
 
+# Lift that still reads as one with a digit after the point.
+_ABOVE_CHANCE = 1.05
+
 # Where late films begin: a patient's ninth.
 _LATE = 8
 
@@ -59,7 +62,7 @@ def company(records: pd.DataFrame) -> str:
         if both >= FEWEST_FILMS:
             expected = together[one, one] * together[other, other] / len(targets)
             pairs.append((both / expected, both, FINDINGS[one], FINDINGS[other]))
-    if not pairs or max(pairs)[0] <= 1:
+    if not pairs or max(pairs)[0] < _ABOVE_CHANCE:
         return (
             f"No two findings meet oftener than by chance on {FEWEST_FILMS} films here, so of "
             "their company nothing is concluded."
@@ -68,7 +71,7 @@ def company(records: pd.DataFrame) -> str:
         f"{label(one)} with {label(other)} ({lift:.1f} times as often as by chance, on "
         f"{both:,} films)"
         for lift, both, one, other in sorted(pairs, reverse=True)[:2]
-        if lift > 1
+        if lift >= _ABOVE_CHANCE
     )
     return (
         f"Furthest above chance: {told}. A model can score on one by recognising the other; 300 "
@@ -128,14 +131,15 @@ def persistence(records: pd.DataFrame) -> str:
     """How a finding's label goes from one film of a patient to the next."""
     ordered = records.sort_values(["patient_id", "follow_up"])
     before = ordered.groupby("patient_id")[list(FINDINGS)].shift()
-    known = [f for f in FINDINGS if (before[f] == 1).sum() >= FEWEST_FILMS]
+    known = [
+        f for f in FINDINGS if min((before[f] == 1).sum(), (before[f] == 0).sum()) >= FEWEST_FILMS
+    ]
     again = {f: ordered.loc[before[f] == 1, f].mean() for f in known}
     anew = {f: ordered.loc[before[f] == 0, f].mean() for f in known}
-    known = [f for f in known if anew[f] > 0]
     if not known:
         return (
-            f"No label is followed by {FEWEST_FILMS} further films of its patients, so how labels "
-            "go from film to film is not told here."
+            f"Too few films, less than {FEWEST_FILMS}, follow one with a label or one without it, "
+            "so how labels go from film to film is not told here."
         )
     most, least = max(known, key=again.get), min(known, key=again.get)  # type: ignore[arg-type]
     told = " and ".join(
@@ -178,6 +182,11 @@ def ages(records: pd.DataFrame) -> str:
     if len(medians) < 2:
         return "For too many films no age or no finding is known, so ages are not compared here."
     old, young = medians.idxmax(), medians.idxmin()
+    if medians[old] == medians[young]:
+        return (
+            f"Patients of all {len(medians)} findings with enough films have the same median age, "
+            f"{medians[old]:.0f} years. Age is still a control further down."
+        )
     return (
         f"Oldest are the patients with {label(str(old))} (median {medians[old]:.0f} years), "
         f"youngest those with {label(str(young))} ({medians[young]:.0f}); over all films the "
@@ -196,6 +205,11 @@ def women_and_men(records: pd.DataFrame) -> str:
     ratio = (rates.loc["M"] / rates.loc["F"])[known].sort_values()
     if (ratio.round(2) == 1).all():
         return "No finding's share differs between films of women and of men."
+    if ratio.iloc[0].round(2) == ratio.iloc[-1].round(2):
+        return (
+            f"The share of each of the {len(known)} findings with enough films is on men's films "
+            f"{ratio.iloc[0]:.2f} times what it is on women's."
+        )
     ends = min(3, len(ratio) // 2)
     low = ", ".join(f"{label(name)} {value:.2f}" for name, value in ratio.head(ends).items())
     high = ", ".join(f"{label(name)} {value:.2f}" for name, value in ratio.tail(ends)[::-1].items())
@@ -219,6 +233,11 @@ def views(records: pd.DataFrame) -> str:
     if len(shares) < 2:
         return "Too few films show a finding to say whether the view gives it away."
     most, least = shares.idxmax(), shares.idxmin()
+    if round(shares[most]) == round(shares[least]):
+        return (
+            f"{100 * ap.mean():.0f} % of all films with a known view are AP, and so are "
+            f"{shares[most]:.0f} % of those with each finding. Here, it does not."
+        )
     closing = (
         "It does: a model that only tells the two views apart ranks such findings better than "
         "chance."
@@ -365,7 +384,7 @@ def leaked(leakages: Mapping[str, pd.DataFrame]) -> str:
     shared = [f"`{kind}` {100 * share:.1f} %" for kind, share in shares.items() if share > 0]
     told = [f"No test film of {', '.join(apart)} is of a patient in train."] if apart else []
     if shared:
-        told.append(f"Of the test films of {', '.join(shared)} are.")
+        told.append(f"Of the test films of {', '.join(shared)} are of a patient in train.")
     return " ".join(told)
 
 
@@ -440,7 +459,7 @@ def without_looking(study: pd.DataFrame) -> str:
         )
     memory = {k.split(", ")[-1]: v for k, v in means.items() if str(k).startswith("patient memory")}
     known = ", ".join(f"{v:.3f} on `{kind}`" for kind, v in memory.items() if v != 0.5)
-    seen = ", ".join(
+    sighted = ", ".join(
         f"{v:.3f} on `{str(k).split(', ')[-1]}`"
         for k, v in means.items()
         if str(k).startswith("view")
@@ -451,9 +470,16 @@ def without_looking(study: pd.DataFrame) -> str:
         if known
         else "Remembering people scores 0.5, since no split here shares patients. "
     )
+    traits = "View, age and sex are not known well enough here to score by. "
+    if sighted:
+        most = int(judged.max())
+        traits = (
+            f"View, age and sex score {sighted} "
+            f"(means of up to {most} finding{'s' * (most != 1)}). "
+        )
     return (
-        f"{remembered}View, age and sex score {seen} (means of up to {judged.max()} findings). A "
-        "model has to beat both before it can be said to read films."
+        f"{remembered}{traits}A model has to beat what can be had so before it can be said to "
+        "read films."
     )
 
 

@@ -105,8 +105,10 @@ def notebook_page(notebook: nbformat.NotebookNode, library: str) -> str:
                 output.data = nbformat.from_dict({"text/html": drawing})
             elif "<table" in data.get("text/html", ""):
                 data["text/html"] = markdown.scrolling(data["text/html"])
-    exporter = nbconvert.HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    return _linked(markdown.wide_tables(_folded(exporter.from_notebook_node(notebook)[0])))
+    # Headings keep their names, to which links lead, and lose the pilcrow beside them.
+    text = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
+    text = re.sub(r'<a class="anchor-link".*?</a>', "", text)
+    return _linked(markdown.wide_tables(_folded(text)))
 
 
 def _folded(text: str) -> str:
