@@ -134,7 +134,7 @@ def test_leaked_films_are_shown_for_validation_and_test(frame, made):
     )
     validation, test = figure.data
     assert (validation.name, test.name) == ("validation", "test")
-    shown = dict(zip(test.x, test.y, strict=True))
+    shown = dict(zip(test.y, test.x, strict=True))
     assert shown["patient"] == shown["official"] == 0 < shown["original"]
 
 

@@ -6,6 +6,7 @@ here: the CDN of plotly.js serves exactly one file, everything else is refused a
 
 import contextlib
 import importlib.resources
+import io
 import itertools
 import re
 import shutil
@@ -16,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.offline
 import pytest
+from PIL import Image
 
 from cxr import config, figures
 from cxr.errors import InputError
@@ -606,6 +608,25 @@ def test_what_keeps_its_width_scrolls_with_a_hint_and_by_keyboard(read, tmp_path
     box = reader.tab.locator(".cxr-figure")
     assert box.evaluate("(box) => box.scrollWidth") >= 700 > box.evaluate("(b) => b.clientWidth")
     assert reader.tab.evaluate(LETTERS) >= 9
+    # On slides it is what holds the figure that scrolls.
+    holder = "<div style='overflow:auto'><style>.cxr-figure { min-width: 640px }</style>"
+    fragment = figures.fragment(bars.update_layout(title="Slide"), "slide")
+    (tmp_path / "s.html").write_text(f"{head}<body>{holder}{fragment}</div>")
+    reader.open(tmp_path / "s.html", 1)
+    assert reader.tab.get_by_text("scroll sideways").is_visible()
+
+
+def test_a_picture_whose_figure_does_not_load_is_shown_whole(read, tmp_path):
+    bars = go.Figure(go.Bar(x=["Mass", "Nodule"], y=[3, 1]), layout={"title": "Films"})
+    buffer = io.BytesIO()
+    Image.new("L", (1408, 900)).save(buffer, "PNG")
+    page = figures.fragment(bars, "bars", library="missing.js", picture=buffer.getvalue())
+    (tmp_path / "n.html").write_text(f"<!doctype html><body>{page}")
+    reader = read({})
+    reader.tab.goto((tmp_path / "n.html").as_uri())
+    reader.tab.get_by_text("scroll sideways").wait_for(state="hidden")
+    shown, room = (reader.tab.locator(what).bounding_box() for what in ("img", ".cxr-figure"))
+    assert shown["y"] + shown["height"] <= room["y"] + room["height"] + 1
 
 
 def test_the_buttons_of_a_figure_are_one_tab_stop(published, read):

@@ -78,7 +78,7 @@ def test_of_the_whole_table_the_known_facts_are_told(
     assert "Pneumothorax: 46 % of 238 labels are confirmed" in told["confirmed"]
     assert "Of 2,090 adjudicated films mined as No Finding, 36.0 %" in told["silent_disease"]
     assert "42.3 % (Hernia)" in told["rare_company"] and "-0.96" in told["rare_company"]
-    assert "Of the test films of `original` 77.2 % are." in told["leaked"]
+    assert "Of the test films of `original` 77.2 % are of a patient in train." in told["leaked"]
     assert "a patient has 9.2 films, in the rest 3.1" in told["official_shift"]
     assert "a mean of 0.703 on `original`" in told["without_looking"]
     assert "0.759 on `patient`" in told["flattened"]

@@ -58,7 +58,8 @@ style="height:{height}px;overflow:auto hidden">\
   outer.before(hint);
   const tell = () => {{
     const scrolls = outer.scrollWidth > outer.clientWidth;
-    hint.hidden = !scrolls;
+    // On slides it is what holds the figure that scrolls.
+    hint.hidden = !scrolls && outer.offsetWidth <= outer.parentElement.clientWidth;
     if (scrolls) outer.tabIndex = 0; else outer.removeAttribute("tabindex");
   }};
   const draw = () => {{

@@ -437,21 +437,24 @@ def leaked(leakages: Mapping[str, pd.DataFrame]) -> go.Figure:
         ).T
         share = 100 * rows["leaked"].astype(float)
         figure.add_bar(
-            x=list(leakages),
-            y=share.round(2),
+            x=share.round(2),
+            y=list(leakages),
+            orientation="h",
             name=name,
             marker_color=SPLIT_COLOURS[name],
             text=[f"{s:.1f} %" if s else "0" for s in share],
             textposition="outside",
             customdata=rows[["shared_films", "films", "shared_patients"]].astype(int),
-            hovertemplate="%{x}, " + name + ": %{customdata[0]:,} of %{customdata[1]:,} films, of "
+            hovertemplate="%{y}, " + name + ": %{customdata[0]:,} of %{customdata[1]:,} films, of "
             "%{customdata[2]:,} patients known from training<extra></extra>",
         )
     figure.update_layout(
         title="Films of patients whom training has seen, by kind of split",
-        yaxis={"title": "films (%)", "range": [0, 100]},
-        xaxis={"title": "kind of split"},
-        legend={"x": 0.02, "y": 0.98},
+        # Room for the numbers beside the bars.
+        xaxis={"title": "films (%)", "range": [0, 112], "tickvals": list(range(0, 101, 20))},
+        yaxis={"autorange": "reversed"},
+        legend=_LEGEND_ABOVE,
+        height=340,
     )
     return figure
 
