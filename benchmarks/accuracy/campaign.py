@@ -200,8 +200,12 @@ def place(cell: Cell, fold: int, seed: int) -> Path:
     return RUNS / fingerprint() / cell.stage / f"{_slug(cell.name)}-{way}" / f"{fold}-{seed}"
 
 
-def kept(cell: Cell, fold: int, seed: int) -> Path:
-    """The file of what the judge needs of one fit."""
+# In place of a seed: all of a recipe's, their scores averaged.
+MEAN = "mean"
+
+
+def kept(cell: Cell, fold: int, seed: int | str) -> Path:
+    """The file of what the judge needs of one fit, or of the mean of a recipe's."""
     return RESULTS / "fits" / f"{cell.stage}-{_slug(cell.name)}-{fold}-{seed}.npz"
 
 
@@ -279,6 +283,23 @@ def fit(cell: Cell, fold: int, seed: int, parts: Parts, films: Films) -> None:
     with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
     keras.backend.clear_session()
+
+
+def average(cell: Cell, fold: int, parts: Parts, films: Films) -> None:
+    """Keep what the mean of all seeds' scores reaches, where they lie in this checkout."""
+    folders = [place(cell, fold, seed) for seed in cell.seeds]
+    if len(folders) < 2 or not all((folder / "confirming.csv").exists() for folder in folders):
+        return
+    used = [facts_of(kept(cell, fold, seed)) for seed in cell.seeds]
+    facts = used[0] | {"cpu_seconds": sum(fit["cpu_seconds"] for fit in used)}
+    facts["settings"] = facts["settings"] | {"seed": list(cell.seeds)}
+    arrays = {}
+    for part in ("held_out", "confirming"):
+        scores = [pd.read_csv(folder / f"{part}.csv") for folder in folders]
+        mean = sum(one[list(FINDINGS)] for one in scores) / len(scores)
+        arrays |= what_is_kept(part, getattr(parts, part), mean, films.findings)
+    with artifacts.atomic(kept(cell, fold, MEAN)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
 
 
 def what_is_kept(
@@ -401,7 +422,16 @@ def collected(
         }
         if all(fits.values()):
             found[cell.name] = fits
+        means = [kept(cell, fold, MEAN) for fold in range(FOLDS)]
+        if all(path.exists() and made_by_this(path) for path in means):
+            found[_mean_of(cell)] = {
+                fold: [estimates(path, everyone)[part]] for fold, path in enumerate(means)
+            }
     return found
+
+
+def _mean_of(cell: Cell) -> str:
+    return f"{cell.name}, mean of {len(cell.seeds)} seeds"
 
 
 def pairings(fits: recipe_judge.Fits, seeds: recipe_judge.Seeds) -> pd.DataFrame:
@@ -484,11 +514,11 @@ def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
 
 
 def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> dict:
-    cell = next(cell for cell in CELLS if (cell.stage, cell.name) == (stage, name))
+    cell = next(c for c in CELLS if c.stage == stage and name in (c.name, _mean_of(c)))
     facts = [
         facts_of(kept(cell, fold, seed))
         for fold in range(FOLDS)
-        for seed in cell.seeds
+        for seed in ([MEAN] if name != cell.name else cell.seeds)
         if kept(cell, fold, seed).exists() and made_by_this(kept(cell, fold, seed))
     ]
     reached = recipe_judge.level(fits, seeds)
@@ -545,6 +575,7 @@ def main(chosen: list[str]) -> int:
         for fold, parts in enumerate(folds(frame, tested, share=cell.patients)):
             for seed in cell.seeds:
                 fit(cell, fold, seed, parts, films)
+            average(cell, fold, parts, films)
     report(divided, films.findings, chosen)
     return 0
 
