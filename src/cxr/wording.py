@@ -35,6 +35,16 @@ def percent(row: Mapping, name: str = "value") -> str:
     return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
+def p_value(p: float) -> str:
+    """A p value with four digits; one that these would make 0 is a bound."""
+    return "n/a" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def figure(value: float, why: str = TOO_FEW) -> str:
+    """A value with three digits, or why there is none."""
+    return why if pd.isna(value) else f"{value:.3f}"
+
+
 def in_percent(share: float) -> str:
     """A share, 0 to 1, as a reader expects it: 12 %, 1.3 %, 99.6 %, less than 0.1 %.
 
@@ -48,13 +58,3 @@ def in_percent(share: float) -> str:
     if value < 10:
         return f"{value:.2g} %"
     return f"{value:.1f} %".replace(".0", "") if value > 99 else f"{value:.0f} %"
-
-
-def p_value(p: float) -> str:
-    """A p value with four digits; one that these would make 0 is a bound."""
-    return "n/a" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def figure(value: float, why: str = TOO_FEW) -> str:
-    """A value with three digits, or why there is none."""
-    return why if pd.isna(value) else f"{value:.3f}"
