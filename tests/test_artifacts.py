@@ -24,6 +24,15 @@ def test_an_unwritable_place_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be written") as caught:
         artifacts.write_json(tmp_path / "file" / "config.json", {})
     assert "CXR_ROOT" in str(caught.value)
+    table = artifacts.atomic(tmp_path / "file" / "table.csv", "--csv")
+    with pytest.raises(InputError, match="with --csv"), table:
+        pass
+
+
+def test_a_reader_of_another_output_who_goes_away_is_no_fault_of_the_file(tmp_path):
+    with pytest.raises(BrokenPipeError), artifacts.atomic(tmp_path / "table.csv"):
+        raise BrokenPipeError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fingerprint_names_a_set_of_films():

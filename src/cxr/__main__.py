@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("cxr: interrupted; run the same command again to go on.", file=sys.stderr)
+        again = "goes on where it stopped" if options.action in _RESUMING else "starts anew"
+        print(f"cxr: interrupted; the same command, run again, {again}.", file=sys.stderr)
         return 130
 
 
@@ -401,6 +402,10 @@ def _predict(options: argparse.Namespace) -> int:
     config = load_config(profile=options.profile)
     films = reading.found(options.films)
     shares = film_report.prevalences(options.prevalence)
+    lines_to = None if options.json is None else Path(options.json)
+    outputs = {"--html": options.html, "--csv": options.csv, "--json": lines_to}
+    film_report.check_outputs(films, outputs)
+    predict.check_batch(options.batch)
     if options.untrained_twin and options.html is None:
         raise InputError("--untrained-twin shows heatmaps, and they need --html FILE.")
     model, why = predict.load(options.run, config.runs, shares)
@@ -413,7 +418,7 @@ def _predict(options: argparse.Namespace) -> int:
         films,
         page_to=options.html,
         table_to=options.csv,
-        json_to=None if options.json is None else Path(options.json),
+        json_to=lines_to,
         batch=options.batch,
     )
     return 0 if complete else 1
@@ -490,11 +495,13 @@ def _external(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from cxr.modelling import exported, predict
+    from cxr.publish import film_report
 
     config = load_config(profile=options.profile)
-    path = options.to or Path(f"{options.run}{exported.ENDING}")
-    card = config.presentation / f"model_card_{options.run}.md"
-    checksum = exported.write(predict.run_folder(config.runs, options.run), path, card)
+    folder = predict.run_folder(config.runs, options.run)
+    path = options.to or Path(f"{folder.name}{exported.ENDING}")
+    film_report.check_outputs([], {"--to": path})
+    checksum = exported.write(folder, path, config.presentation / f"model_card_{folder.name}.md")
     print(f"{path}\nSHA-256 {checksum}")
     return 0
 
@@ -558,6 +565,10 @@ def _publish(options: argparse.Namespace) -> int:
             print(f"cxr: {error}", file=sys.stderr)
             return 1
     return 0
+
+
+# What these have finished is found again.
+_RESUMING = (_run, _fetch, _train)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,14 @@ from cxr.errors import InputError
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, option: str = "CXR_ROOT") -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success.
 
     A reader sees the old file or the new one, never a part. On an exception the
     temporary file is removed and `path` stays as it was.
+
+    Args:
+        option: what names another place, for the message.
 
     Raises:
         InputError: if the folder cannot be made or written to.
@@ -38,10 +41,13 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except BrokenPipeError:
+        # Of another output, whose reader has seen enough: no fault of this file.
+        raise
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}); "
-            "free some space, or choose a folder that you may write to with CXR_ROOT."
+            f"free some space, or choose a folder that you may write to with {option}."
         ) from error
     finally:
         with contextlib.suppress(OSError):

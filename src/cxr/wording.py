@@ -48,3 +48,18 @@ def p_value(p: float) -> str:
 def figure(value: float, why: str = TOO_FEW) -> str:
     """A value with three digits, or why there is none."""
     return why if pd.isna(value) else f"{value:.3f}"
+
+
+def in_percent(share: float) -> str:
+    """A share, 0 to 1, as a reader expects it: 12 %, 1.3 %, 99.6 %, less than 0.1 %.
+
+    Never 0 % or 100 % for what is merely close to it.
+    """
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "less than 0.1 %"
+    if 99.9 < value < 100:
+        return "more than 99.9 %"
+    if value < 10:
+        return f"{value:.2g} %"
+    return f"{value:.1f} %".replace(".0", "") if value > 99 else f"{value:.0f} %"

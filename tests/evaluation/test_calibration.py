@@ -256,7 +256,8 @@ def test_saved_and_loaded_recalibration_gives_the_same_probabilities(tmp_path):
     pd.testing.assert_frame_equal(again, expected, check_exact=True)
 
 
-def test_a_foreign_file_is_no_recalibration(tmp_path):
-    (tmp_path / "calibration.json").write_text('[{"finding": "Mass"}]')
+@pytest.mark.parametrize("content", ['[{"finding": "Mass"}]', '{"a": 1}', '"x"', "[1]", "null"])
+def test_a_foreign_file_is_no_recalibration(tmp_path, content):
+    (tmp_path / "calibration.json").write_text(content)
     with pytest.raises(InputError, match="not a recalibration"):
         calibration.load(tmp_path)

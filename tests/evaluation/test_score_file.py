@@ -318,6 +318,20 @@ def test_files_that_could_be_read_in_two_ways_or_none_are_refused(plain, tmp_pat
     assert message.endswith(".") and "\n" not in message and ". " not in message
 
 
+def test_films_that_were_refused_are_counted_and_left_out(plain, tmp_path):
+    refused = plain.assign(verdict="scored").astype(dict.fromkeys(FINDINGS, object))
+    refused.loc[3, ["verdict", *FINDINGS]] = ["refused", *[""] * len(FINDINGS)]
+    csv(refused, tmp_path / "scores.csv")
+    read = score_file.read_scores(tmp_path / "scores.csv")
+    assert len(read.scores) == FILMS - 1 and "00000004_000.png" not in read.scores.index
+    assert "1 film(s) that `cxr predict` refused" in read.notes[0]
+    # Only that verdict explains why there is no score.
+    refused["verdict"] = "scored"
+    csv(refused, tmp_path / "scores.csv")
+    with pytest.raises(InputError, match="that are empty, first for 00000004"):
+        score_file.read_scores(tmp_path / "scores.csv")
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         score_file.read_scores(tmp_path / "none.csv")

@@ -130,12 +130,16 @@ def test_no_false_alarm_among_few_films_does_not_say_that_there_is_none():
     said = thresholding.in_words(row, True, 0.001)
     assert "of 100 films at or above it about 5 have it, where 0.1 % of films do" in said
     assert "caught 50 % of the test films with it" in said
+    assert "where 99.9 % of films do" in thresholding.in_words(row, True, 0.999)
 
 
 def test_doubt_names_each_reason_for_which_a_film_may_lie_on_either_side():
     assert thresholding.doubt(0.3, 0.1, 0.2) == ""
-    assert thresholding.doubt(0.3, np.nan, np.nan) == ""
-    assert thresholding.doubt(np.nan, 0.1, 0.4, [0.1, 0.4]) == ""
+    # Where nothing is known, nothing is sure.
+    assert thresholding.doubt(0.3, np.nan, np.nan) is None
+    assert thresholding.doubt(np.nan, 0.1, 0.4, [0.1, 0.4]) is None
+    assert "interval (20 to 99.6 %)" in thresholding.doubt(0.5, 0.2, 0.996)
+    assert "interval (less than 0.1 to 67 %)" in thresholding.doubt(0.5, 3e-7, 0.67)
     assert thresholding.doubt(0.3, np.nan, np.nan, [0.3, 0.4, 0.9]) == ""
     assert thresholding.doubt(0.3, 0.1, 0.4, [0.2, 0.3, 0.4]) == (
         "unsure, since the probability's own interval (10 to 40 %) spans the threshold and "

@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 import pytest
 
 from cxr import figures
-from cxr.figures import film_viewer
 from cxr.figures.display import PLOTLY_TYPE, PLOTLY_URL
 from cxr.figures.page import page
 from cxr.figures.style import FINDING_COLOURS, FINDING_DASHES, INK, MUTED, PALETTE, PAPER
 from cxr.findings import FINDINGS
+from cxr.wording import in_percent
 
 # How the dichromat sees linear RGB: Machado, Oliveira and Fernandes (2009), severity 1.
 SIGHT = {
@@ -95,10 +95,14 @@ def test_a_screen_reader_says_the_title_without_markup(figure):
 
 @pytest.mark.parametrize(
     "share, words",
-    [(0.123, "12 %"), (0.0131, "1.3 %"), (0.0004, "0.04 %"), (1.5e-7, "below 0.01 %"), (0, "0 %")],
-)
-def test_a_probability_is_spelled_as_a_reader_expects_it(share, words):
-    assert film_viewer.percent(share) == words
+    [
+        (0, "0 %"), (1.5e-7, "less than 0.1 %"), (0.001, "0.1 %"), (0.0013, "0.13 %"),
+        (0.0131, "1.3 %"), (0.0997, "10 %"), (0.123, "12 %"), (0.986, "99 %"), (0.995, "99.5 %"),
+        (0.999, "99.9 %"), (0.9996, "more than 99.9 %"), (1, "100 %"),
+    ],
+)  # fmt: skip
+def test_a_share_is_spelled_as_a_reader_expects_it(share, words):
+    assert in_percent(share) == words
 
 
 def test_data_cannot_end_the_script(figure):

@@ -136,6 +136,28 @@ def test_the_modality_table_comes_first():
     assert shown[0] == 0 and shown[255] == 255 and shown[128] == round(64 / 127 * 255)
 
 
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize(("depth", "packed"), [(8, False), (8, True), (12, False), (16, False)])
+def test_a_table_of_many_entries_maps_every_value(sequence, depth, packed):
+    # 12 bits; values below 100 have no entry. Entries of 8 bits may lie two in a word.
+    stored = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    entries = np.arange(3996) * ((1 << depth) - 1) // 3995
+    item = table(entries, first=100, depth=depth)
+    if packed:
+        item["LUTData"].value = entries.astype(np.uint8).view("<u2").tolist()
+    made = header(stored, bits=12, **{sequence: [item]})
+    shown = reading.decode(file(made)).pixels.ravel()
+    wanted = np.rint(np.r_[np.zeros(100), entries] * 255 / ((1 << depth) - 1))
+    np.testing.assert_array_equal(shown, wanted)
+
+
+def test_a_table_with_fewer_entries_than_it_says_is_refused():
+    item = table(np.arange(100), depth=8)
+    item.LUTDescriptor = [4096, 0, 8]
+    with pytest.raises(InputError, match="table has fewer entries"):
+        reading.decode(file(header(RAMP, VOILUTSequence=[item])))
+
+
 def test_a_presentation_table_is_the_last_word():
     # Its output is what is shown, also of a MONOCHROME1 film.
     inverse = table(255 - np.arange(256), depth=8)
@@ -298,6 +320,28 @@ def test_what_cannot_be_read_is_told_apart(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             reading.decode(content)
+
+
+def test_a_folder_is_searched_for_films_of_any_name(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked.png").write_bytes(film_png(1))
+    folder = tmp_path / "films"
+    for name in (".ipynb_checkpoints", "inner"):
+        (folder / name).mkdir(parents=True)
+    (folder / ".ipynb_checkpoints" / "copy.png").write_bytes(film_png(1))
+    (folder / "1.2.840.113619.2.5.17").write_bytes(file(header(RAMP)))
+    (folder / "inner" / "film.png").write_bytes(film_png(1))
+    (folder / "notes.txt").write_text("no film")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    wanted = ["1.2.840.113619.2.5.17", "inner/film.png", "link/linked.png"]
+    found = reading.found([str(folder)])
+    assert [str(path.relative_to(folder)) for path in found] == wanted
+    # A pattern that the shell did not fill in searches folders, too.
+    pattern = reading.found([str(folder / "*n*")])
+    assert [path.name for path in pattern] == ["film.png", "linked.png", "notes.txt"]
+    with pytest.raises(InputError, match="no film is named; give files"):
+        reading.found([])
 
 
 def test_a_film_that_is_too_small_says_so():

@@ -10,6 +10,7 @@ import toy_runs
 from PIL import Image
 
 from cxr import artifacts
+from cxr.__main__ import main
 from cxr.errors import InputError
 from cxr.modelling import explain, exported, predict
 
@@ -44,6 +45,9 @@ def test_an_exported_run_gives_the_same_answers_elsewhere(run, file, tmp_path):
     np.testing.assert_array_equal(one.findings["probability"], other.findings["probability"])
     assert one.findings["meaning"].tolist() == other.findings["meaning"].tolist()
     np.testing.assert_array_equal(one.heatmaps, other.heatmaps)
+    twins = (next(iter(m.with_twin().answers([tmp_path / "film.png"], pictures=1))).twin
+             for m in (here, there))  # fmt: skip
+    np.testing.assert_array_equal(*twins)
     assert here.notes == there.notes and "Its heatmaps find nothing." in there.notes
 
 
@@ -107,6 +111,27 @@ def test_another_model_in_a_runs_folder_is_refused(run, tmp_path):
     shutil.copy(tmp_path / "other" / "model.keras", folder / "model.keras")
     with pytest.raises(InputError, match="not the file that the training wrote"):
         predict.Model(folder)
+    with pytest.raises(InputError, match="not the file that the training wrote"):
+        exported.write(folder, tmp_path / "run.cxr")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_a_run_whose_record_is_none_is_not_exported(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json is not what the training wrote"):
+        exported.write(tmp_path, tmp_path / "run.cxr")
+
+
+def test_a_run_that_is_named_as_a_folder_is_exported_under_its_name(run, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    shutil.copytree(run, root / "runs" / "small")
+    (root / "presentation").mkdir()
+    (root / "presentation" / "model_card_small.md").write_text("# A card")
+    monkeypatch.setenv("CXR_ROOT", str(root))
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "small/", "--profile", "first_archive"]) == 0
+    with zipfile.ZipFile(tmp_path / "small.cxr") as packed:
+        assert packed.read("model_card.md") == b"# A card"
 
 
 def packed_again(path, contents):

@@ -1,6 +1,7 @@
 """Films in, answers out: the same scores whatever the file, and a reason where there are none."""
 
 import shutil
+import time
 
 import dicom_files
 import numpy as np
@@ -115,7 +116,8 @@ def test_a_given_prevalence_moves_what_a_flag_means_and_nothing_else(folder, mod
 def test_a_probability_whose_interval_spans_the_threshold_is_called_unsure(tmp_path, film):
     folder = toy_runs.make(tmp_path / "run")
     (before,) = predict.Model(folder).answers([film / "film.png"])
-    assert before.findings["low"].isna().all() and "unsure" not in str(before.findings)
+    assert before.findings["low"].isna().all() and before.findings["unsure"].isna().all()
+    assert not before.findings["meaning"].str.contains("unsure").any()
     known = calibration.load(folder).assign(variance_slope=0.0, covariance=0.0)
     # A standard error of 1 in the logit of Mass, of nothing in the others.
     known["variance_intercept"] = (known["finding"] == "Mass").astype(float)
@@ -139,7 +141,7 @@ def test_a_film_on_whose_side_members_disagree_is_called_unsure(tmp_path, film):
     assert table["members_low"].to_numpy() == pytest.approx(0.75 / 1.75, abs=1e-5)
     assert table["members_high"].to_numpy() == pytest.approx(4.5 / 5.5, abs=1e-5)
     assert table["probability"].to_numpy() == pytest.approx(2 / 3, abs=1e-5)
-    assert table.drop("Hernia")["unsure"].all() and not table.loc["Hernia", "unsure"]
+    assert table.drop("Hernia")["unsure"].all() and table.loc["Hernia", "unsure"] is None
     said = "unsure, since 1 of the ensemble's 2 members are above it"
     assert table.loc["Mass", "meaning"].endswith(said) and table.loc["Hernia", "meaning"] == ""
 
@@ -158,6 +160,23 @@ def test_scores_do_not_depend_on_the_batch(model, film, batch):
 def test_a_batch_of_no_films_is_refused(model, film):
     with pytest.raises(InputError, match="a batch of 0 films is none"):
         next(model.answers([film / "film.png"], batch=0))
+
+
+def test_who_interrupts_does_not_wait_for_the_films_of_a_large_batch(model, monkeypatch):
+    read = []
+
+    def slowly(path):
+        read.append(path)
+        if path == "first":
+            raise KeyboardInterrupt
+        time.sleep(0.02)
+        raise InputError("it is none.")
+
+    monkeypatch.setattr(predict.reading, "read", slowly)
+    monkeypatch.setattr(predict.os, "cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        list(model.answers(["first"] + ["other"] * 399, batch=400))
+    assert len(read) < 50
 
 
 def test_the_untrained_twin_looks_elsewhere_by_the_same_method(folder, film):

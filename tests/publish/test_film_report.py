@@ -119,12 +119,17 @@ def test_what_names_no_film_is_refused_in_a_sentence(command, root):
     assert code == 1 and "holds no run 'none'; it holds small-patient" in said.err
 
 
-def test_no_output_is_written_over_a_film_or_a_device(command, root, tmp_path):
-    film = root / "films" / "a.png"
-    film = next((root / "films").glob("*.png")) if not film.exists() else film
+def test_no_output_is_written_over_a_film_or_a_device(command, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    film = next((root / "films").glob("*.png"))
     content = film.read_bytes()
+    # Named as archives name DICOM files.
+    (tmp_path / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
     for given, said in (
         (("--html", film), "and it is a film"),
+        (("--csv", tmp_path / "IM0001"), "and it is a film"),
+        (("--csv", "-"), "--csv - prints nothing, only --json does"),
+        (("--json", "-", "--html", "-"), "--html - prints nothing"),
         (("--csv", tmp_path), "is no file"),
         (("--csv", "/dev/full"), "is no file"),
         (("--csv", tmp_path / "x", "--json", tmp_path / "x"), "two outputs"),
@@ -134,7 +139,53 @@ def test_no_output_is_written_over_a_film_or_a_device(command, root, tmp_path):
     # The shell has put the films in the place of a name that was forgotten.
     code, told = command("--html", *sorted((root / "films").glob("*.png")))
     assert code == 1 and "and it is a film" in told.err
-    assert film.read_bytes() == content
+    assert film.read_bytes() == content and not (tmp_path / "-").exists()
+    monkeypatch.setenv("CXR_PROFILE", "first_archive")
+    assert main(["export", "small-patient", "--to", str(tmp_path / "IM0001")]) == 1
+
+
+def test_what_cannot_be_written_shows_before_a_film_is_read(command, root, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(predict.Model, "answers", lambda *_, **__: pytest.fail("it was read"))
+    for option in ("--html", "--csv", "--json"):
+        code, said = command(root / "films", option, tmp_path / "file" / "out")
+        assert code == 1 and said.err.rstrip().endswith(f"may write to with {option}.")
+    code, said = command(root / "films", "--batch", "0")
+    assert code == 1 and "a batch of 0 films is none" in said.err and not said.out
+
+
+def test_who_interrupts_is_told_whether_the_command_goes_on(command, root, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "load", interrupted)
+    code, said = command(root / "films")
+    assert code == 130 and "the same command, run again, starts anew." in said.err
+
+
+def test_without_thresholds_nothing_is_called_below_one(root, tmp_path):
+    model = predict.Model(toy_runs.make(tmp_path / "run", judged=False))
+    (answer,) = model.answers([root / "films" / "1.png"])
+    assert film_report.brief(answer).endswith("1.png: scored: no finding has a threshold.")
+    page = film_report.Report(model, (answer, answer)).html()
+    assert page.count("no finding has a threshold") == 2
+    assert "No threshold is known: run 300-evaluation first." in page
+    # Nor is it known to be sure.
+    findings = film_report.record(answer, model)["findings"]
+    assert {one["unsure"] for one in findings} == {None}
+    assert film_report.text(answer).count("unknown") == len(FINDINGS)
+    assert film_report.row(answer, model)["unsure"] == ""
+
+
+def test_films_of_one_name_are_told_apart_by_their_folders(root):
+    def names(*files):
+        refused = tuple(predict.Answer(str(file), predict.REFUSED) for file in files)
+        return film_report._names(refused)
+
+    assert names("/a/person/f1.png", "/a/person/sub/f1.png", "/a/person/f2.png") == (
+        "f1.png", "sub/f1.png", "f2.png",
+    )  # fmt: skip
+    assert names("/a/person/f1.png") == ("f1.png",) and names() == ()
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
@@ -148,14 +199,16 @@ def test_a_name_that_is_no_text_does_not_stop_a_folder(command, root, tmp_path):
     assert pd.read_csv(tmp_path / "t.csv")["film"].str.contains("a\ufffd.png").sum() == 1
 
 
-def test_a_reader_who_has_seen_enough_gets_no_traceback(root):
+def test_a_reader_who_has_seen_enough_gets_no_traceback(root, tmp_path):
     environment = os.environ | {"CXR_ROOT": str(root), "CXR_PROFILE": "first_archive"}
     told = subprocess.Popen(
-        [sys.executable, "-m", "cxr", "predict", str(root / "films"), "--json", "-"],
+        [sys.executable, "-m", "cxr", "predict", str(root / "films"), "--json", "-",
+         "--csv", str(tmp_path / "t.csv")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     told.stdout.close()
-    assert "Traceback" not in told.stderr.read() and told.wait() == 1
+    said = told.stderr.read()
+    assert "Traceback" not in said and "cannot be written" not in said and told.wait() == 1
     told.stderr.close()
 
 
@@ -179,10 +232,12 @@ def test_the_table_is_one_that_evaluate_takes(command, root, tmp_path):
     for row, record in zip(frame.to_dict(orient="records"), records, strict=True):
         for line in record["findings"]:
             assert row[line["finding"]] == pytest.approx(line["probability"])
-    with pytest.raises(InputError, match=r"text\.jpg"):  # the refused film has no scores
+    read = score_file.read_scores(table)
+    assert list(read.scores) == list(FINDINGS) and len(read.scores) == 2
+    assert "1 film(s) that `cxr predict` refused have no scores and were left out" in read.notes[0]
+    command(root / "films" / "text.jpg", "--csv", table)
+    with pytest.raises(InputError, match="all its films were refused"):
         score_file.read_scores(table)
-    command(root / "films" / "1.png", "--csv", table)
-    assert list(score_file.read_scores(table).scores) == list(FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -190,22 +245,33 @@ def test_the_table_is_one_that_evaluate_takes(command, root, tmp_path):
     [
         (None, {}),
         ("0.05", dict.fromkeys(FINDINGS, 0.05)),
+        (0.05, dict.fromkeys(FINDINGS, 0.05)),
         ("0.05,Mass=0.1", dict.fromkeys(FINDINGS, 0.05) | {"Mass": 0.1}),
+        ("Mass=0.1, 0.05", dict.fromkeys(FINDINGS, 0.05) | {"Mass": 0.1}),
+        ("Mass=0.03, Nodule = 0.1", {"Mass": 0.03, "Nodule": 0.1}),
     ],
 )
 def test_a_prevalence_is_for_all_findings_or_for_one(told, shares):
     assert film_report.prevalences(told) == shares
 
 
-@pytest.mark.parametrize("told", ["5 %", "1.5", "0", "Masse=0.1", "Mass=", "nan"])
+@pytest.mark.parametrize("told", ["5 %", "1.5", 0, "", "Masse=0.1", "Mass=", "nan"])
 def test_a_prevalence_that_is_none_is_refused(told):
     with pytest.raises(InputError, match="neither a share between 0 and 1"):
         film_report.prevalences(told)
 
 
+@pytest.mark.parametrize("told", ["0.1,0.2", "Mass=0.1,Mass=0.2"])
+def test_two_prevalences_for_the_same_findings_are_refused(told):
+    with pytest.raises(InputError, match=r"is the second share for (all findings|Mass); give one"):
+        film_report.prevalences(told)
+
+
 def test_a_notebook_shows_the_page(root, monkeypatch):
     monkeypatch.setenv("CXR_ROOT", str(root))
-    report = cxr.predict(root / "films", profile="first_archive", prevalence="0.05")
+    with pytest.raises(InputError, match="no film is named"):
+        cxr.predict(profile="first_archive")
+    report = cxr.predict(root / "films", profile="first_archive", prevalence=0.05)
     assert list(report.table["verdict"]) == ["scored", "scored", "refused"]
     assert report._repr_html_().startswith("<iframe") and "srcdoc" in report._repr_html_()
     twin = cxr.predict(root / "films" / "1.png", profile="first_archive", untrained_twin=True)
@@ -249,6 +315,27 @@ def test_a_file_name_is_text_on_the_page(root, tmp_path):
     model = predict.Model(root / "runs" / "small-patient")
     page = film_report.Report(model, tuple(model.answers([name, name], pictures=2))).html()
     assert "<img src=x" not in page and "&lt;img src=x" in page
+
+
+@pytest.mark.skipif(not browser.path(), reason="no Chromium is installed")
+def test_film_and_twin_are_enlarged_together(root, tmp_path):
+    model = predict.Model(root / "runs" / "small-patient").with_twin()
+    answers = tuple(model.answers([root / "films" / "1.png"], pictures=1))
+    page = film_report.Report(model, answers).write(tmp_path / "films.html")
+    with browser.opened() as opened:
+        tab = opened.new_page(viewport={"width": 1440, "height": 850})
+        tab.goto(page.as_uri())
+        tab.locator("[data-control=zoom]").focus()
+        tab.keyboard.press("End")
+        frames = tab.locator(".film-frame")
+        frames.last.evaluate("frame => frame.scrollTo(40, 30)")
+        tab.wait_for_function("document.querySelector('.film-frame').scrollTop === 30")
+        seen = frames.evaluate_all(
+            "all => all.map(f => [f.scrollWidth, f.scrollLeft, f.scrollTop])"
+        )
+        assert seen[0] == seen[1] and seen[0][1:] == [40, 30]
+        pictures = [picture.bounding_box() for picture in tab.locator(".film-picture").all()]
+        assert pictures[0]["width"] == pytest.approx(pictures[1]["width"])
 
 
 @pytest.mark.skipif(not browser.path(), reason="no Chromium is installed")

@@ -210,10 +210,37 @@ def test_a_body_that_is_too_large_or_of_unknown_size_is_refused_unread(server, l
 
 def test_a_film_that_does_not_arrive_whole_is_refused(server, monkeypatch):
     answer, _ = raw(server, post(server, "Content-Length: 100", body=b"ten bytes."))
-    assert answer.split()[1] == "408" and "did not arrive whole" in answer
+    assert answer.split()[1] == "408"
+    assert "did not arrive whole: its sending ended early. Send it again" in answer
     monkeypatch.setattr(serving._Handler, "timeout", 0.2)
     silent, seconds = raw(server, post(server, "Content-Length: 100"), finish=False)
-    assert silent.split()[1] == "408" and seconds < 5
+    assert silent.split()[1] == "408" and seconds < 5 and "nothing came for 0 seconds" in silent
+
+
+def test_who_reads_slowly_gets_the_whole_report(server, monkeypatch):
+    monkeypatch.setattr(serving, "_PIECE", 1024)
+    monkeypatch.setattr(serving._Handler, "timeout", 1.0)
+    setup = serving._Handler.setup
+
+    def narrow(handler):
+        handler.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        setup(handler)
+
+    monkeypatch.setattr(serving._Handler, "setup", narrow)
+    content, answer = png(), b""
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.settimeout(10)
+        made.connect(("127.0.0.1", server.server_port))
+        made.sendall(post(server, f"Content-Length: {len(content)}", body=content))
+        began = time.monotonic()
+        while piece := made.recv(2048):
+            answer += piece
+            time.sleep(0.1)
+    head, _, report = answer.partition(b"\r\n\r\n")
+    assert b" 200 " in head and len(report) == int(re.search(rb"Content-Length: (\d+)", head)[1])
+    # Longer than any silence may last.
+    assert time.monotonic() > began + 1.5
 
 
 @pytest.mark.parametrize(

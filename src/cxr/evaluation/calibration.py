@@ -283,11 +283,21 @@ def load(folder: Path) -> pd.DataFrame:
         InputError: if there is none, or it does not hold every finding once.
     """
     path = folder / "calibration.json"
-    table = pd.DataFrame(artifacts.read_json(path))
-    wanted = {"finding", "intercept", "slope", "method"}
-    if not wanted <= set(table) or sorted(table["finding"]) != sorted(FINDINGS):
+    rows = artifacts.read_json(path)
+    whole = isinstance(rows, list) and all(map(_is_line, rows))
+    if not whole or sorted(row["finding"] for row in rows) != sorted(FINDINGS):
         raise InputError(f"{path} is not a recalibration of the 14 findings; run 300 again.")
-    return table
+    return pd.DataFrame(rows)
+
+
+def _is_line(row) -> bool:
+    """Whether a value from a file tells the recalibration of something."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("finding"), str)
+        and row.get("method") in PREDICTED_AND_MENDED
+        and all(isinstance(row.get(name), int | float) for name in ("intercept", "slope"))
+    )
 
 
 def _bins(score: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 from cxr.errors import InputError
 from cxr.evaluation.comparison import holm
 from cxr.evaluation.ranking import Judged
+from cxr.films.abstention import REFUSED
 from cxr.findings import FINDINGS
 
 # What the column of film names may be called, in letters and digits only.
@@ -70,8 +71,8 @@ def read_scores(path: Path) -> ScoreFile:
 
     Columns are found by name; case, blanks, hyphens and underscores do not matter, nor does
     one common word before or after the findings' names, such as `prob_Mass` or `Mass_pred`.
-    Labels beside probabilities are left aside. Nothing is guessed: what could be read in
-    two ways is refused with the names of the columns.
+    Labels beside probabilities are left aside, and so are films that `cxr predict` refused.
+    Nothing is guessed: what could be read in two ways is refused with the names of the columns.
 
     Raises:
         InputError: if it is no such file, lacks the films' column or every finding, leaves
@@ -82,6 +83,15 @@ def read_scores(path: Path) -> ScoreFile:
     table, whole = _table(path)
     film_column = _film_column(path, table)
     columns, notes = _columns(path, table.drop(columns=film_column))
+    refused = _refused(table, list(columns.values()))
+    if refused.all():
+        raise InputError(f"{path} holds no score: all its films were refused; score others.")
+    if refused.any():
+        notes.append(
+            f"{int(refused.sum()):,} film(s) that `cxr predict` refused have no scores and were "
+            f"left out, such as {table[film_column][refused].iloc[0]}."
+        )
+        table = table[~refused].reset_index(drop=True)
     given = table[film_column].str.strip()
     unnamed = int((given == "").sum())
     if unnamed:
@@ -321,6 +331,14 @@ def _by_pattern(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[s
                     )
                 found[finding] = column
     return by_pattern
+
+
+def _refused(table: pd.DataFrame, scores: list[str]) -> pd.Series:
+    """Which rows are of films that `cxr predict` refused: bool, as its verdict says."""
+    verdict = next((table[c].str.strip() for c in table if _plain(c) == "verdict"), None)
+    if verdict is None:
+        return pd.Series(False, index=table.index)
+    return verdict.eq(REFUSED) & table[scores].eq("").all(axis=1)
 
 
 def _numbers(path: Path, column: pd.Series, films: pd.Series) -> np.ndarray:

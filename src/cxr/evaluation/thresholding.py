@@ -9,6 +9,7 @@ from sklearn import metrics
 from cxr.evaluation import intervals
 from cxr.evaluation.ranking import Judged
 from cxr.findings import FINDINGS
+from cxr.wording import in_percent
 
 # How a threshold is chosen; the first is the one that pages show where they show only one.
 RULES = ("Youden", "sensitivity 0.90", "specificity 0.90")
@@ -129,30 +130,36 @@ def in_words(row: Mapping, reached: bool, prevalence: float | None = None) -> st
         among = ", as among the test films"
     side = "above the threshold, which caught" if reached else "below the threshold, which missed"
     caught = row["sensitivity"] if reached else 1 - row["sensitivity"]
-    opening = f"{side} {100 * caught:.0f} %"
+    opening = f"{side} {in_percent(caught)}"
     with_it = share * prevalence
     such = with_it + false * (1 - prevalence)
     counted = f"{100 * with_it / such:.0f}" if such else "none"
     where = "at or above" if reached else "below"
     return (
         f"{opening} of the test films with it; of 100 films {where} it about {counted} have it, "
-        f"where {100 * prevalence:.2g} % of films do{among}"
+        f"where {in_percent(prevalence)} of films do{among}"
     )
 
 
 def doubt(
     threshold: float, low: float, high: float, members: Sequence[float] | np.ndarray = ()
-) -> str:
-    """Why it is not sure on which side of the threshold a film is; "" where it is.
+) -> str | None:
+    """Why it is not sure on which side of the threshold a film is.
 
     Args:
         threshold: NaN where there is none.
         low, high: 95 % interval of the probability; NaN where it is not known.
         members: probabilities by the members of an ensemble, on the threshold's scale.
+
+    Returns:
+        "" where it is sure, None where nothing is known: without a threshold, or with neither
+        interval nor members.
     """
+    if np.isnan(threshold) or (np.isnan(low) and not len(members)):
+        return None
     reasons = []
     if low < threshold <= high:
-        interval = f"{100 * low:.2g} to {100 * high:.2g} %"
+        interval = f"{in_percent(low).removesuffix(' %')} to {in_percent(high)}"
         reasons.append(f"the probability's own interval ({interval}) spans the threshold")
     above = int((np.asarray(members) >= threshold).sum())
     if 0 < above < len(members):

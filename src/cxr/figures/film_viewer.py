@@ -14,6 +14,7 @@ from PIL import Image
 
 from cxr.figures.page import embedded, templates
 from cxr.findings import label
+from cxr.wording import in_percent
 
 # Quality of the picture: no difference to see, at a third of a PNG's size.
 _QUALITY = 92
@@ -79,16 +80,9 @@ def viewer(
         marks=_MARKS,
         place=lambda share: f"{100 * np.sqrt(share):.2f}%",
         label=label,
-        percent=percent,
+        percent=in_percent,
         unknown=pd.isna,
     )
-
-
-def percent(share: float) -> str:
-    """A probability as a reader expects it: 12 %, 1.3 %, 0.04 %, below 0.01 %."""
-    if 0 < share < 1e-4:
-        return "below 0.01 %"
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _heat(heatmap: np.ndarray) -> str:

@@ -15,7 +15,7 @@ import pydicom
 import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing, pixel_array
+from pydicom.pixels import apply_modality_lut, apply_windowing, pixel_array
 
 from cxr.films import png
 
@@ -219,13 +219,16 @@ def _table(header: Dataset, present: np.ndarray, notes: list[str]) -> np.ndarray
         first = int(header.PixelPaddingValue)
         last = int(header.get("PixelPaddingRangeLimit", first))
         padding = (values >= min(first, last)) & (values <= max(first, last))
-    real = apply_modality_lut(values, header)
+    if header.get("ModalityLUTSequence"):
+        real = _looked_up(header.ModalityLUTSequence[0], values)
+    else:
+        real = apply_modality_lut(values, header)
     shown = _of_interest(header, real, present & ~padding, notes)
     if header.get("PresentationLUTSequence"):
         # Its output is what is shown, whatever the photometric interpretation (C.11.4).
-        steps, _, depth = header.PresentationLUTSequence[0].LUTDescriptor
-        lut = _lut_data(header.PresentationLUTSequence[0], steps or 1 << 16)
-        shown = lut[np.rint(shown / 255 * (len(lut) - 1)).astype(int)] * 255 / ((1 << depth) - 1)
+        item = header.PresentationLUTSequence[0]
+        lut = _entries(item)
+        shown = _up_to_255(item, lut[np.rint(shown / 255 * (len(lut) - 1)).astype(int)])
     elif (
         _text(header, "PhotometricInterpretation") == "MONOCHROME1"
         or _text(header, "PresentationLUTShape") == "INVERSE"
@@ -239,9 +242,8 @@ def _of_interest(
 ) -> np.ndarray:
     """The values of interest of each real value: 0 to 255."""
     if header.get("VOILUTSequence"):
-        depth = header.VOILUTSequence[0].LUTDescriptor[2]
-        looked_up = apply_voi(np.rint(real).astype(np.int64), header)
-        return looked_up.astype(np.float64) * 255 / ((1 << depth) - 1)
+        item = header.VOILUTSequence[0]
+        return _up_to_255(item, _looked_up(item, real))
     if header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
         # Asked for 8 bits, pydicom's window gives 0 to 255.
         window = Dataset()
@@ -260,9 +262,29 @@ def _of_interest(
     return (real - low).clip(0, high - low) * 255 / max(high - low, 1e-9)
 
 
-def _lut_data(item: Dataset, steps: int) -> np.ndarray:
-    """The entries of a table, whether they were read as numbers or as bytes."""
-    data = item.LUTData
+def _looked_up(item: Dataset, values: np.ndarray) -> np.ndarray:
+    """What a table makes of each value; beyond its ends its first and last entry (C.11.2.1.1).
+
+    Not pydicom's `apply_voi`, which counts the entries of an 8-bit table in 8 bits.
+    """
+    entries, first = _entries(item), item.LUTDescriptor[1]
+    return entries[(np.rint(values).astype(np.int64) - first).clip(0, len(entries) - 1)]
+
+
+def _up_to_255(item: Dataset, entries: np.ndarray) -> np.ndarray:
+    """Entries of a table on the scale of 8 bits."""
+    return entries * 255 / ((1 << item.LUTDescriptor[2]) - 1)
+
+
+def _entries(item: Dataset) -> np.ndarray:
+    """The entries of a table, float64, whether they were read as numbers or as bytes."""
+    number, data = item.LUTDescriptor[0] or 1 << 16, item.LUTData
     if isinstance(data, bytes):
-        data = np.frombuffer(data[: 2 * steps], "<u2")
-    return np.asarray(data, dtype=np.float64)[:steps]
+        data = np.frombuffer(data, ">u2" if item.original_encoding[1] is False else "<u2")
+    words = np.asarray(data).astype("<u2")
+    if len(words) < number:
+        # Entries of 8 bits may lie two in a word (C.11.1.1.1).
+        words = words.view(np.uint8)
+    if len(words) < number:
+        raise _Unfit("its table has fewer entries than its header says")
+    return words[:number].astype(np.float64)

@@ -75,7 +75,7 @@ def read(path: Path) -> Film:
     return decode(content)
 
 
-# What a folder is searched for; DICOM files often have no ending.
+# What a folder is searched for, whatever it holds; others are looked into.
 _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
 
 
@@ -86,35 +86,77 @@ def found(places: Sequence[str]) -> list[Path]:
     says what it is.
 
     Raises:
-        InputError: if one names nothing.
+        InputError: if one names nothing, or there is none.
     """
+    if not places:
+        raise InputError("no film is named; give files, folders or patterns such as 'films/*.dcm'.")
     films: dict[Path, None] = {}
     for place in places:
-        path = Path(place)
-        if path.is_dir():
-            some = _inside(path)
-        elif not _exists(path) and any(mark in place for mark in "*?["):
+        named = [Path(place)]
+        if not _exists(named[0]) and any(mark in place for mark in "*?["):
             # pathlib takes no pattern that starts at the root.
-            some = [Path(name) for name in sorted(glob.glob(place, recursive=True))]  # noqa: PTH207
-        else:
-            some = [path]
+            named = [Path(name) for name in sorted(glob.glob(place, recursive=True))]  # noqa: PTH207
+        some = [film for path in named for film in _films_at(path)]
         if not some:
-            raise InputError(f"{place} names no film; films end in .png, .jpg, .dcm or nothing.")
+            raise InputError(f"{place} names no film: no PNG, JPEG or DICOM file is there.")
         films |= dict.fromkeys(some)
     return list(films)
 
 
+def _films_at(path: Path) -> list[Path]:
+    """A film, or those of a folder; what may not be looked at is told when it is read."""
+    # pathlib would raise for what lies in a closed folder.
+    return _inside(path) if os.path.isdir(path) else [path]  # noqa: PTH112
+
+
 def _inside(folder: Path) -> list[Path]:
-    """The films of a folder and of those in it, and the folders that cannot be searched."""
+    """The films of a folder and of those in it, and the folders that cannot be searched.
+
+    Hidden folders are left out, such as the copies that an editor keeps; links are followed, each
+    folder is searched once.
+    """
     films: list[Path] = []
+    searched: set[Path] = set()
 
     def closed(error: OSError) -> None:
         films.append(Path(error.filename))
 
-    for place, _, names in os.walk(folder, onerror=closed):
-        inside = (Path(place, name) for name in names if not name.startswith("."))
-        films += [path for path in inside if path.suffix.lower() in _ENDINGS]
+    for place, folders, names in os.walk(folder, onerror=closed, followlinks=True):
+        if (real := Path(place).resolve()) in searched:
+            folders.clear()
+            continue
+        searched.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = [Path(place, name) for name in names if not name.startswith(".")]
+        films += [p for p in inside if p.suffix.lower() in _ENDINGS or begins_as_film(p)]
     return sorted(films)
+
+
+def begins_as_film(path: Path) -> bool:
+    """Whether a file's first bytes are those of a film, whatever it is called.
+
+    DICOM files are often named by a number such as 1.2.840.5.17, whose end is no ending.
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return bool(_kind(file.read(_BEGINNING)))
+    except OSError:
+        return False
+
+
+# Where DICOM's mark ends, the last of all kinds'.
+_BEGINNING = 132
+
+
+def _kind(content: bytes) -> str:
+    """What a file's first bytes say that it is; "" for none that is read here."""
+    if content.startswith(png.SIGNATURE):
+        return "PNG"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "DICOM" if dicom.is_dicom(content) else ""
 
 
 def _exists(path: Path) -> bool:
@@ -130,14 +172,15 @@ def decode(content: bytes) -> Film:
     if len(content) > LARGEST_FILE:
         raise InputError(f"it is larger than {LARGEST_FILE >> 20} MB.")
     try:
-        if content.startswith(png.SIGNATURE):
+        kind = _kind(content)
+        if kind == "PNG":
             image = _png(content)
-            return Film(_grey(image), "PNG", phantom=png.PHANTOM in image.info)
-        if content.startswith(b"\xff\xd8\xff"):
-            return Film(_grey(_jpeg(content)), "JPEG")
-        if dicom.is_dicom(content):
+            return Film(_grey(image), kind, phantom=png.PHANTOM in image.info)
+        if kind == "JPEG":
+            return Film(_grey(_jpeg(content)), kind)
+        if kind == "DICOM":
             pixels, notes = dicom.decode(content)
-            return Film(pixels, "DICOM", tuple(notes))
+            return Film(pixels, kind, tuple(notes))
     except (ValueError, MemoryError) as error:
         raise InputError(f"{error or 'it does not fit the memory'}.") from error
     raise InputError("it is empty." if not content else "it is neither PNG, JPEG nor DICOM.")

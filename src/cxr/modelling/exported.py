@@ -13,6 +13,7 @@ from pathlib import Path
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.films import abstention
+from cxr.modelling import inference
 from cxr.modelling.explain import AVERAGE, TWIN_AVERAGE, WORTH, of_member
 
 ENDING = ".cxr"
@@ -52,9 +53,11 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
         The file's SHA-256, to be handed on beside it.
 
     Raises:
-        InputError: if the run is not finished, or the file cannot be written.
+        InputError: if the run is not finished, its model is not the one that was trained, or the
+            file cannot be written.
     """
-    record = artifacts.read_json(folder / "config.json")
+    record = inference.read_run(folder)
+    inference.verified_model(folder)
     if not record["finished"]:
         raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
     # Where things lay on this machine tells nobody anything.
@@ -70,9 +73,7 @@ def write(folder: Path, path: Path, card: Path | None = None) -> str:
         source = card if name == "model_card.md" else folder / name
         if source is not None and source.exists():
             contents[name] = source.read_bytes()
-    if "model.keras" not in contents:
-        raise InputError(f"{folder} holds no model.keras; run 200-modeling again.")
-    with artifacts.atomic(path) as temporary:
+    with artifacts.atomic(path, "--to") as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, content in contents.items():
                 # A date of its own would make every export another file.

@@ -49,6 +49,19 @@ def read_network(path: Path) -> keras.Model:
     return network
 
 
+def read_run(folder: Path, *needed: str) -> dict:
+    """What a run's config.json says: its name, whether it is finished, and what is needed.
+
+    Raises:
+        InputError: if it is missing, or not that of a run.
+    """
+    path = folder / "config.json"
+    record = artifacts.read_json(path)
+    if not isinstance(record, dict) or not {"name", "finished", *needed} <= record.keys():
+        raise InputError(f"{path} is not what the training wrote; remove that folder.")
+    return record
+
+
 def verified_model(folder: Path) -> Path:
     """The model file of a run, which has to be the one that its training wrote.
 

@@ -1,17 +1,19 @@
 """Films in, honest answers out: a verdict, probabilities, thresholds, and what they mean."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr import artifacts
 from cxr.config import names_file
 from cxr.errors import InputError
 from cxr.evaluation import calibration, thresholding
@@ -46,7 +48,8 @@ def choose(runs: Path) -> tuple[str, str]:
         InputError: if there is none.
     """
     records = [
-        _record(path, "split", "validation_auroc") for path in sorted(runs.glob("*/config.json"))
+        inference.read_run(path.parent, "split", "validation_auroc")
+        for path in sorted(runs.glob("*/config.json"))
     ]
     finished = [record for record in records if record["finished"]]
     honest = [record for record in finished if record["split"] != "original"]
@@ -69,18 +72,6 @@ def choose(runs: Path) -> tuple[str, str]:
     return best["name"], why
 
 
-def _record(path: Path, *needed: str) -> dict:
-    """What a run's config.json says: its name, whether it is finished, and what is needed.
-
-    Raises:
-        InputError: if it is missing, or not that of a run.
-    """
-    record = artifacts.read_json(path)
-    if not isinstance(record, dict) or not {"name", "finished", *needed} <= record.keys():
-        raise InputError(f"{path} is not what the training wrote; remove that folder.")
-    return record
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
     """What is said of one film.
@@ -94,9 +85,9 @@ class Answer:
             same scale; NaN without one), reached (True, False, or why there is no threshold),
             meaning, and the shares of test films with_it and without_it on this side of the
             threshold, which the meaning rests on; unsure (whether the interval, or the
-            probabilities of an ensemble's members, lie on both sides of the threshold), and
-            members_low and members_high, the least and the most that a member says, NaN
-            without members. None where refused.
+            probabilities of an ensemble's members, lie on both sides of the threshold; None where
+            none of them, or no threshold, is known), and members_low and members_high, the least
+            and the most that a member says, NaN without members. None where refused.
         picture: uint8 (rows, columns), the film to be shown; None where it cannot be read or
             no pictures were asked for.
         heatmaps: float32 (14, rows, columns), 0 to 1, in the order of `FINDINGS`; None as above.
@@ -133,6 +124,7 @@ class Model:
 
     Attributes:
         name, phantoms, size: of the run; `size` is the side of the films that it sees.
+        opened: gives its folder for as long as a block runs.
         notes: what a reader must know of every answer, sentences.
         card: its model card, as Markdown; "" without one.
 
@@ -141,14 +133,17 @@ class Model:
     """
 
     def __init__(self, folder: Path, prevalence: Mapping[str, float] | None = None):
-        run = _record(Path(folder) / "config.json", "phantoms")
+        run = inference.read_run(Path(folder), "phantoms")
         if not run["finished"]:
             raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
         self.name, self.phantoms = run["name"], bool(run["phantoms"])
         self.network = inference.load_network(Path(folder))
         self.size = self.network.input_shape[1]
         self._forward = inference.forward(ensemble.members(self.network))
-        self._folder = Path(folder)
+        # Where its files are found again; an exported run is unpacked anew.
+        self.opened: Callable[[], contextlib.AbstractContextManager[Path]] = lambda: (
+            contextlib.nullcontext(Path(folder))
+        )
         self._explainer = explain.Explainer.of_run(self.network, Path(folder))
         self._twin: explain.Explainer | None = None
         self._abstention = abstention.load(Path(folder))
@@ -189,6 +184,8 @@ class Model:
             self.notes.append(
                 "Thresholds (Youden, from validation films) are for these probabilities."
             )
+        else:
+            self.notes.append("No threshold is known: run 300-evaluation first.")
 
     def answers(
         self, files: Sequence[Path], *, pictures: int = 0, batch: int = BATCH
@@ -206,14 +203,14 @@ class Model:
         Raises:
             InputError: if `batch` is less than 1.
         """
-        if batch < 1:
-            raise InputError(f"a batch of {batch} films is none; give 1 or more.")
+        check_batch(batch)
         cores = os.cpu_count() or 1
         jobs = [
             (str(file), functools.partial(reading.read, file), place < pictures)
             for place, file in enumerate(files)
         ]
         groups = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+        ended = threading.Event()
         with (
             concurrent.futures.ThreadPoolExecutor(cores) as readers,
             concurrent.futures.ThreadPoolExecutor(1) as network,
@@ -223,18 +220,25 @@ class Model:
                 group = groups[number] if number < len(groups) else []
                 share = -(-len(group) // cores) or 1
                 parts = [group[start : start + share] for start in range(0, len(group), share)]
-                return [readers.submit(self._look, part) for part in parts]
+                wanted = (itertools.takewhile(lambda _: not ended.is_set(), p) for p in parts)
+                return [readers.submit(self._look, part) for part in wanted]
 
-            coming, scored = sent(0), None
-            for number in range(len(groups)):
-                seen = [film for part in coming for film in part.result()]
-                coming = sent(number + 1)
-                job = network.submit(self._scored, seen)
+            try:
+                coming, scored = sent(0), None
+                for number in range(len(groups)):
+                    seen = [film for part in coming for film in part.result()]
+                    coming = sent(number + 1)
+                    job = network.submit(self._scored, seen)
+                    if scored is not None:
+                        yield from self._told(scored[0], scored[1].result())
+                    scored = seen, job
                 if scored is not None:
                     yield from self._told(scored[0], scored[1].result())
-                scored = seen, job
-            if scored is not None:
-                yield from self._told(scored[0], scored[1].result())
+            finally:
+                # Who interrupts waits for the films in hand, and for none behind them.
+                ended.set()
+                for pool in (readers, network):
+                    pool.shutdown(wait=False, cancel_futures=True)
 
     def answer(self, name: str, content: bytes) -> Answer:
         """Answer for one film that is in memory, with its picture and heatmaps.
@@ -254,7 +258,8 @@ class Model:
         Raises:
             InputError: for a run that was trained before its twin's average film was kept.
         """
-        self._twin = explain.Explainer.twin_of_run(self.network, self._folder)
+        with self.opened() as folder:
+            self._twin = explain.Explainer.twin_of_run(self.network, folder)
         if self._twin is None:
             raise InputError(
                 f"the run {self.name} was trained before its untrained twin was kept; train it "
@@ -262,7 +267,7 @@ class Model:
             )
         return self
 
-    def _look(self, jobs: Sequence[tuple[str, Callable[[], reading.Film], bool]]) -> list[_Seen]:
+    def _look(self, jobs: Iterable[tuple[str, Callable[[], reading.Film], bool]]) -> list[_Seen]:
         """Read films, and give each its verdict."""
         seen = [self._see(*job) for job in jobs]
         squares = [film.square for film in seen if film.square is not None]
@@ -364,7 +369,7 @@ class Model:
                 "meaning": meanings,
                 "with_it": sides[:, 0],
                 "without_it": sides[:, 1],
-                "unsure": [bool(doubt) for doubt in doubts],
+                "unsure": [None if doubt is None else bool(doubt) for doubt in doubts],
                 "members_low": np.min(members, axis=0) if members else np.nan,
                 "members_high": np.max(members, axis=0) if members else np.nan,
             }
@@ -414,16 +419,31 @@ def load(
         name, why = choose(runs)
         return Model(runs / name, prevalence), why
     if names_file(run):
-        with exported.opened(Path(run)) as folder:
-            try:
-                return Model(folder, prevalence), f"from {run}"
-            except (InputError, KeyError, TypeError, AttributeError) as error:
-                # The folder is gone when this is read; what is at fault is the file.
-                why = str(error).replace(f"{folder}/", "").partition(";")[0].rstrip(".")
-                raise InputError(
-                    f"{run} holds no whole run ({why}); export the run again, where it lies."
-                ) from None
+        with _unpacked(run) as folder:
+            model = Model(folder, prevalence)
+        model.opened = functools.partial(_unpacked, run)
+        return model, f"from {run}"
     return Model(run_folder(runs, run), prevalence), "named by --run"
+
+
+@contextlib.contextmanager
+def _unpacked(run: str) -> Iterator[Path]:
+    """A folder with an exported run, for as long as the block runs."""
+    with exported.opened(Path(run)) as folder:
+        try:
+            yield folder
+        except (InputError, KeyError, TypeError, AttributeError) as error:
+            # The folder is gone when this is read; what is at fault is the file.
+            why = str(error).replace(f"{folder}/", "").partition(";")[0].rstrip(".")
+            raise InputError(
+                f"{run} holds no whole run ({why}); export the run again, where it lies."
+            ) from None
+
+
+def check_batch(films: int) -> None:
+    """Raise an InputError where a step of the network would take no film."""
+    if films < 1:
+        raise InputError(f"a batch of {films} films is none; give 1 or more.")
 
 
 def run_folder(runs: Path, name: str) -> Path:

@@ -1,12 +1,13 @@
 """What is said of films, for every reader: text, CSV, JSON, one page, a notebook."""
 
+import collections
 import contextlib
 import csv
 import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from cxr import artifacts, progress
 from cxr.errors import InputError
 from cxr.figures import film_viewer
 from cxr.figures.page import page, templates
+from cxr.films import reading
 from cxr.films.abstention import REFUSED
 from cxr.findings import FINDINGS, label
 from cxr.modelling.predict import BATCH, Answer, Model
 from cxr.publish import markdown
+from cxr.wording import in_percent
 
 # Films with pictures on one page: 0.3 MB each. Further ones stand in its table.
 PICTURES = 50
@@ -43,7 +46,8 @@ class Report:
         first: number of the first film, for pages that are put together of several reports.
         with_card: whether the page holds the model card.
         folded: whether one film is open at a time, instead of all below each other.
-        titles: what the films are called, one each; by default their files' names.
+        titles: what the films are called, one each; by default their files' names, with the
+            folders that tell two of the same name apart.
     """
 
     model: Model
@@ -84,7 +88,7 @@ class Report:
 
     def html(self) -> str:
         """One page with everything in it; it asks no network."""
-        titles = self.titles or tuple(_name(answer) for answer in self.answers)
+        titles = self.titles or _names(self.answers)
         sections = [
             film_viewer.viewer(
                 f"film-{number}",
@@ -167,6 +171,9 @@ def text(answer: Answer) -> str:
     lines = [f"{shown(answer.file)}: {answer.verdict}. {' '.join(answer.reasons)}".rstrip()]
     if answer.findings is not None:
         table = answer.findings.sort_values("probability", ascending=False)
+        table["unsure"] = table["unsure"].map(
+            lambda doubted: "unknown" if doubted is None else doubted
+        )
         told = ["finding", "probability", "low", "high", "threshold", "reached", "unsure"]
         lines.append(table[told].round(3).to_string(index=False))
         lines += [
@@ -181,7 +188,7 @@ def brief(answer: Answer) -> str:
     """An answer in one line, for many films."""
     said = " ".join(answer.reasons)
     if answer.findings is not None:
-        said = f"{_flagged(answer) or 'nothing above its threshold'}. {said}"
+        said = f"{_flagged(answer)}. {said}"
     return f"{shown(answer.file)}: {answer.verdict}: {said}".rstrip()
 
 
@@ -196,7 +203,8 @@ def run(
 ) -> bool:
     """Answer for films as they come, and write what is asked for, each file whole or not at all.
 
-    Where nothing is written, answers are printed: one film in full, of several a line each.
+    Where nothing is written, answers are printed: one film in full, of several a line each. What
+    cannot be written shows before the first film is read; see also `check_outputs`.
 
     Args:
         page_to, table_to, json_to: HTML, CSV, and JSON with a line a film; "-" prints it.
@@ -206,15 +214,15 @@ def run(
         Whether every film got scores.
 
     Raises:
-        InputError: for an output that would replace a film, or cannot be written.
+        InputError: for an output that cannot be written.
     """
-    check_outputs(files, [path for path in (page_to, table_to, json_to) if path is not None])
     answers: list[Answer] = []
     printed = json_to == Path("-")
     silent = not printed and any((page_to, table_to, json_to))
     with (
-        _lines(table_to) as add_row,
-        _lines(None if printed else json_to) as add_line,
+        _added_to(page_to, "--html") as add_page,
+        _added_to(table_to, "--csv") as add_row,
+        _added_to(None if printed else json_to, "--json") as add_line,
         progress.Bars() if silent else contextlib.nullcontext() as bars,
     ):
         bar = bars.add("films scored", total=len(files)) if bars else None
@@ -230,41 +238,53 @@ def run(
             answers.append(answer)
             if bar:
                 bar.advance()
-    if page_to:
-        Report(model, tuple(answers)).write(page_to)
+        if page_to:
+            add_page(Report(model, tuple(answers)).html())
     if silent:
         counts = pd.Series([answer.verdict for answer in answers]).value_counts()
         print(", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + ".")
     return all(answer.verdict != REFUSED for answer in answers)
 
 
-def check_outputs(films: Sequence[Path], outputs: Sequence[Path]) -> None:
+def check_outputs(films: Sequence[Path], outputs: Mapping[str, Path | None]) -> None:
     """Refuse to write over what is no earlier output, before any film is read.
 
     A pattern that the shell has put in the place of a forgotten name names a film.
 
+    Args:
+        films: that are read.
+        outputs: the option that names an output -> its file, or None where none is wanted.
+
     Raises:
-        InputError: for a film, a folder, a device, or one file for two outputs.
+        InputError: for a film, a folder, a device, one file for two outputs, or "-" where nothing
+            can be printed.
     """
     given = {Path(film).resolve() for film in films}
-    for place, path in enumerate(outputs):
-        if path == Path("-"):
+    seen: set[Path] = set()
+    for option, path in outputs.items():
+        if path is None or (path == Path("-") and option == "--json"):
             continue
+        if path == Path("-"):
+            raise InputError(
+                f"{option} - prints nothing, only --json does; name a file to write to."
+            )
         if path.is_dir() or (path.exists() and not path.is_file()):
             raise InputError(f"{path} is no file; name one to write to.")
-        if path.resolve() in given or (path.exists() and path.suffix.lower() in _FILMS):
+        called_film = path.exists() and path.suffix.lower() in _FILMS
+        if path.resolve() in given or called_film or reading.begins_as_film(path):
             raise InputError(f"{path} would be written over, and it is a film; name another file.")
-        if path.resolve() in {other.resolve() for other in outputs[:place]}:
+        if path.resolve() in seen:
             raise InputError(f"{path} is named for two outputs; give each a file of its own.")
+        seen.add(path.resolve())
 
 
 @contextlib.contextmanager
-def _lines(path: Path | None) -> Iterator:
+def _added_to(path: Path | None, option: str) -> Iterator[Callable[[str], object]]:
     """Yield a function that adds text to a file, which is there when all of it is."""
     if path is None:
         yield lambda added: None
         return
-    with artifacts.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with artifacts.atomic(path, option) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file.write
 
 
@@ -283,17 +303,19 @@ def line(answer: Answer, model: Model) -> str:
     return json.dumps(record(answer, model), ensure_ascii=False, allow_nan=False)
 
 
-def prevalences(told: str | None) -> dict[str, float]:
+def prevalences(told: str | float | None) -> dict[str, float]:
     """What `--prevalence` says: "0.05" for every finding, or "Mass=0.03,Nodule=0.1".
 
+    Of "0.05,Mass=0.1" the first is for the other findings, in whatever order they stand.
+
     Raises:
-        InputError: for an unknown finding, or a number that is no share.
+        InputError: for an unknown finding, one that is named twice, or a number that is no share.
     """
+    if told is None:
+        return {}
     shares: dict[str, float] = {}
-    for part in (told or "").split(","):
-        name, equals, number = part.rpartition("=")
-        if not part:
-            continue
+    for part in str(told).split(","):
+        name, equals, number = map(str.strip, part.rpartition("="))
         try:
             share = float(number)
         except ValueError:
@@ -303,12 +325,27 @@ def prevalences(told: str | None) -> dict[str, float]:
                 f"--prevalence {told}: '{part}' is neither a share between 0 and 1 nor "
                 f"<finding>=<share>; findings are {', '.join(FINDINGS)}."
             )
-        shares |= dict.fromkeys([name] if equals else FINDINGS, share)
-    return shares
+        if name in shares:
+            raise InputError(
+                f"--prevalence {told}: '{part}' is the second share for "
+                f"{name or 'all findings'}; give one."
+            )
+        shares[name] = share
+    others = dict.fromkeys(FINDINGS, shares.pop("")) if "" in shares else {}
+    return others | shares
 
 
-def _name(answer: Answer) -> str:
-    return Path(shown(answer.file)).name
+def _names(answers: Sequence[Answer]) -> tuple[str, ...]:
+    """The names of the films' files, with their folders where a name occurs twice.
+
+    Folders are told from the one on that hold all films: what lies above concerns no reader.
+    """
+    paths = [Path(shown(answer.file)).absolute() for answer in answers]
+    number = collections.Counter(path.name for path in paths)
+    above = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return tuple(
+        path.name if number[path.name] == 1 else str(path.relative_to(above)) for path in paths
+    )
 
 
 def shown(name: str) -> str:
@@ -322,11 +359,14 @@ def _by_finding(answer: Answer, column: str) -> dict:
 
 
 def _flagged(answer: Answer) -> str:
-    """The findings at or above their threshold, with their probabilities."""
+    """The findings at or above their threshold, with their probabilities, or why there is none."""
     if answer.findings is None:
         return ""
+    if answer.findings["threshold"].isna().all():
+        return "no finding has a threshold"
     columns = (answer.findings[name] for name in ("probability", "finding", "reached"))
     flagged = [
         (p, finding) for p, finding, reached in zip(*columns, strict=True) if reached is True
     ]
-    return ", ".join(f"{label(one)} {film_viewer.percent(p)}" for p, one in sorted(flagged)[::-1])
+    told = ", ".join(f"{label(one)} {in_percent(p)}" for p, one in sorted(flagged)[::-1])
+    return told or "nothing at or above its threshold"

@@ -55,6 +55,9 @@ BRIEF = 1.0
 # holds a place for a film no longer than others wait for it.
 SLOWEST, START = 64 * 2**10, 4.0
 
+# Bytes of an answer that have to go in the time of `SILENCE`.
+_PIECE = 2**15
+
 _FULL = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n"
     b"Too many visitors are here at once; try again in some seconds.\n"
@@ -319,17 +322,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _body(self, length: int) -> bytes:
         content, began = bytearray(), time.monotonic()
-        self.connection.settimeout(min(self.timeout, START))
-        while len(content) < length:
-            try:
+        silence = min(self.timeout, START)
+        self.connection.settimeout(silence)
+        try:
+            while len(content) < length:
                 piece = self.rfile.read1(min(length - len(content), 1 << 18))
-            except TimeoutError:
-                piece = b""
-            content += piece
-            passed = time.monotonic() - began
-            slow = len(content) < SLOWEST * (passed - START)
-            if not piece or passed > ARRIVAL or (slow and len(content) < length):
-                raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The film did not arrive whole.")
+                if not piece:
+                    raise _cut_off("its sending ended early")
+                content += piece
+                passed = time.monotonic() - began
+                slow = len(content) < SLOWEST * (passed - START)
+                if passed > ARRIVAL or (slow and len(content) < length):
+                    raise _cut_off("it came too slowly")
+        except TimeoutError:
+            raise _cut_off(f"nothing came for {silence:.0f} seconds") from None
+        finally:
+            self.connection.settimeout(self.timeout)
         return bytes(content)
 
     def _send(
@@ -350,7 +358,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            # Piece by piece: whoever reads slowly gets all of it, as long as something is read.
+            for start in range(0, len(content), _PIECE):
+                self.wfile.write(content[start : start + _PIECE])
 
     def _drain(self) -> None:
         """Let go of what is still on its way, a second long: else the refusal may not arrive."""
@@ -386,6 +396,14 @@ def _split(address: str) -> urllib.parse.SplitResult:
 def _busy() -> _Refusal:
     return _Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE, "Other films are being read; try this one again."
+    )
+
+
+def _cut_off(why: str) -> _Refusal:
+    return _Refusal(
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"The film did not arrive whole: {why}. Send it again; `python -m cxr predict` reads it "
+        "without a network.",
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from cxr import artifacts, figures
-from cxr.figures.film_viewer import percent
 from cxr.figures.page import embedded
 from cxr.findings import label
+from cxr.wording import in_percent
 
 # What the file is called, wherever it lies.
 NAME = "stills.json"
@@ -48,7 +48,7 @@ class Still:
         labelled = f"{'not ' * (self.outcome == 'false alarm')}labelled {label(self.finding)}"
         reached = "flagged" if self.score >= self.threshold else "not flagged"
         return (
-            f"{labelled}; {percent(self.score)} at a threshold of {percent(self.threshold)}: "
+            f"{labelled}; {in_percent(self.score)} at a threshold of {in_percent(self.threshold)}: "
             f"{reached}"
         )
 

@@ -37,7 +37,7 @@ const startFilm = (film) => {
   if (!panel) return;
   panel.hidden = false;
   const controls = [...panel.querySelectorAll("input")];
-  const frame = film.querySelector(".film-frame"), stage = film.querySelector(".film-stage");
+  const frames = [...film.querySelectorAll(".film-frame")];
   // The first one is the model's, the other one its untrained twin's, where there is one.
   const heats = [...film.querySelectorAll(".film-heat")], shown = film.querySelector(".film-shown b");
   const value = (name) => controls.find((one) => one.dataset.control === name)?.valueAsNumber;
@@ -50,13 +50,21 @@ const startFilm = (film) => {
       part.setAttribute("intercept", plain ? 0 : intercept);
     }
     for (const heat of heats) heat.style.opacity = value("heat") / 100;
-    const middle = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
-    const grown = value("zoom") / (parseFloat(stage.style.width) || 100);
-    stage.style.width = value("zoom") + "%";
-    if (grown !== 1)
-      frame.scrollTo(middle[0] * grown - frame.clientWidth / 2, middle[1] * grown - frame.clientHeight / 2);
+    for (const frame of frames) {
+      const stage = frame.firstElementChild;
+      const middle = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
+      const grown = value("zoom") / (parseFloat(stage.style.width) || 100);
+      stage.style.width = value("zoom") + "%";
+      if (grown !== 1)
+        frame.scrollTo(middle[0] * grown - frame.clientWidth / 2, middle[1] * grown - frame.clientHeight / 2);
+    }
     for (const one of controls) one.previousElementSibling.textContent = one.value;
   };
+  // Film and twin show the same place.
+  for (const frame of frames)
+    frame.addEventListener("scroll", () => {
+      for (const other of frames) other.scrollTo(frame.scrollLeft, frame.scrollTop);
+    });
   panel.addEventListener("input", draw);
   panel.querySelector("button").addEventListener("click", () => {
     for (const one of controls) one.value = one.defaultValue;
