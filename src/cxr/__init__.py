@@ -16,7 +16,7 @@ def predict(*films, run=None, profile=None, prevalence=None, untrained_twin=Fals
         films: files, folders or patterns: PNG, JPEG or DICOM.
         run: a folder of `runs/`, or an exported file; the best by default.
         profile: as `--profile`.
-        prevalence: as `--prevalence`, such as "0.05".
+        prevalence: as `--prevalence`, such as 0.05 or "Mass=0.03,Nodule=0.1".
         untrained_twin: as `--untrained-twin`.
 
     Returns:
