@@ -168,7 +168,18 @@ def test_words_beside_a_heatmap_follow_its_hits(ours, fixed, verdict):
 
     said = localisation.in_words({"ours": of(ours), localisation.FIXED: of(fixed)}, "ours")
     assert f"So these heatmaps {verdict} a point" in said
-    assert said.startswith("On 10 films") and f"lies in a box in {10 * sum(ours)} %" in said
+    assert (
+        f"on 10 films, the hottest point of the heatmap lies in a box for {10 * sum(ours)} %"
+        in said
+    )
+    # Two findings of one film are one film; RSNA's boxes are told apart from NIH's.
+    twice = {"ours": of(ours), localisation.FIXED: of(fixed)}
+    twice = {name: frame.assign(film="0.png") for name, frame in twice.items()}
+    assert "Of 10 findings that radiologists boxed on 1 film" in localisation.in_words(
+        twice, "ours"
+    )
+    read = {name: frame.assign(finding="Lung Opacity") for name, frame in twice.items()}
+    assert "that RSNA's radiologists boxed" in localisation.in_words(read, "ours")
 
 
 def test_nothing_is_said_of_heatmaps_without_enough_boxes():

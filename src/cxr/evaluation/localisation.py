@@ -299,11 +299,10 @@ def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
     told = advantage({name: judged[name] for name in (method, FIXED)}, method)
     gain = told[told["over"] == "All"].iloc[0]
     cases = judged[method]
-    asked = f"On {cases['film'].nunique():,} films with boxes drawn by radiologists"
+    films = f"{cases['film'].nunique():,} films"
+    asked = f"Of {len(cases):,} findings that radiologists boxed on {films}"
     if (cases["finding"] == "Lung Opacity").all():
-        asked = f"On {len(cases):,} films with opacities boxed by RSNA's radiologists"
-    elif cases["film"].duplicated().any():
-        asked += f", {len(cases):,} times a film and a finding"
+        asked = f"Of {films} with opacities that RSNA's radiologists boxed"
     own, fixed = (
         f"{100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f})"
         for row in hits.itertuples()
@@ -314,8 +313,8 @@ def in_words(judged: Mapping[str, pd.DataFrame], method: str) -> str:
     elif gain["high"] < 0:
         verdict = "find less than"
     return (
-        f"{asked}, the hottest point of the heatmap lies in a box in {own}, a point that never "
-        f"moves, where the boxes of other patients lie most often, in {fixed}. So these heatmaps "
+        f"{asked}, the hottest point of the heatmap lies in a box for {own}, a point that never "
+        f"moves, where the boxes of other patients lie most often, for {fixed}. So these heatmaps "
         f"{verdict} a point that knows nothing of the film (difference "
         f"{100 * gain['difference']:+.0f} points, {100 * gain['low']:+.0f} to "
         f"{100 * gain['high']:+.0f})."
