@@ -26,6 +26,8 @@ DEFAULTS = {
     "dies": None,
     # A network that JAX compiles in seconds, in place of the model.
     "tiny": False,
+    # Epochs without a gain after which training ends; None: as many as ever.
+    "patience": None,
     "settings": {},
 }
 
@@ -33,12 +35,14 @@ DEFAULTS = {
 def train(folder: Path, options: dict) -> None:
     import test_training as toy
 
-    from cxr.modelling import hosts, models, training
+    from cxr.modelling import checkpoint, hosts, models, training
 
     frame = pd.read_csv(folder.parent / "films.csv")
     paths = {film: folder.parent / "films" / film for film in frame["film"]}
     if options["tiny"]:
         models.build = tiny
+    if options["patience"]:
+        checkpoint.PATIENCE = options["patience"]
     if options["parts"]:
         training._parts = lambda films, found: options["parts"]
     watch_films(folder / f"seen-{options['process']}.csv", options["dies"])

@@ -175,6 +175,22 @@ def test_four_processes_see_every_film_once_an_epoch(tmp_path):
 
 
 @pytest.mark.soak
+def test_two_processes_stop_early_together(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
+    drawn(tmp_path)
+    # So slow a pace gains nothing after the first epoch.
+    settings = {"batch_size": BATCH, "epochs": 5, "learning_rate": 1e-9}
+    for process in start_all(tmp_path / "two", 2, settings=settings, tiny=True, patience=1):
+        ended(process)
+    record = artifacts.read_json(tmp_path / "two" / RUN / "config.json")
+    assert (record["finished"] is not None, record["epochs_done"], record["best_epoch"]) == (
+        True,
+        2,
+        1,
+    )
+
+
+@pytest.mark.soak
 def test_the_command_trains_the_demo_and_notebook_200_goes_on_from_there(tmp_path):
     pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     environment = {name: text for name, text in os.environ.items() if not name.startswith("CXR_")}
