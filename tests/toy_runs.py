@@ -12,7 +12,7 @@ from cxr.modelling import ensemble, explain, models
 SIDE = 64
 
 # The registry's models; what takes long to build is left to `make soak`.
-LARGE = ("efficientnet_v2_s", "convnext_tiny")
+LARGE = ("densenet121", "efficientnet_v2_b0", "efficientnet_v2_s", "convnext_tiny")
 EVERY_MODEL = [
     pytest.param(name, marks=pytest.mark.soak) if name in LARGE else name for name in models.MODELS
 ]

@@ -43,9 +43,11 @@ def run(root, monkeypatch, *more):
 def test_the_command_judges_a_run_by_a_folder_of_films(root, monkeypatch, capsys):
     assert run(root, monkeypatch, "--local", "20") == 0
     said = capsys.readouterr().out
-    assert "baseline-patient on folder: 40 films of 20 patients judge, 20 films of 10" in said
+    assert "baseline-patient on folder-table: 40 films of 20 patients judge, 20 films of 10" in said
     assert "Not compared (too few patients): Atelectasis" in said
-    table = pd.read_csv(root / "presentation/external/baseline-patient-on-folder/external.csv")
+    table = pd.read_csv(
+        root / "presentation/external/baseline-patient-on-folder-table/external.csv"
+    )
     mass = table.set_index("finding").loc["Mass"]
     assert mass["films"] == 40 and 0 <= mass["low"] <= mass["auroc"] <= mass["high"] <= 1
 
@@ -55,7 +57,7 @@ def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, m
     folder, name = root / "presentation" / "external", "baseline-patient"
     models = {name: artifacts.sha256(root / "runs" / name / "model.keras")}
     found, remarks = external.kept(folder, models)
-    kept = found[name]["folder"]
+    kept = found[name]["folder-table"]
     assert (kept.local, kept.local_patients, kept.scored, kept.scored_patients) == (20, 10, 40, 20)
     assert remarks == [] and "40 films of 20 patients judge" in external.in_words(kept, name, "f")
     assert external.kept(folder, {"another": models[name]}) == ({}, [])
@@ -65,8 +67,8 @@ def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, m
     drawn = figures.ranked(
         external.beside_own(own, found[name]), title="At home and elsewhere", axis="AUROC"
     )
-    assert [trace.name for trace in drawn.data if trace.name] == ["own test films", "folder"]
-    table = folder / f"{name}-on-folder" / "external.csv"
+    assert [trace.name for trace in drawn.data if trace.name] == ["own test films", "folder-table"]
+    table = folder / f"{name}-on-folder-table" / "external.csv"
     table.write_text(table.read_text().replace("Mass", "Mess"))
     changed, remarks = external.kept(folder, models)
     assert not changed and "is not what `external` wrote" in remarks[0]

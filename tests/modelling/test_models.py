@@ -176,10 +176,9 @@ def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("densenet121", 128)]
+    [pytest.param("densenet121", 128, marks=pytest.mark.soak)]
     + [("mobilenet", size) for size in (64, 128, 200, 224)]
     + [("mobilenet_small", size) for size in (100, 192, 300)]
-    + [("efficientnet_v2_b0", 64)]
     + [pytest.param(name, 64, marks=pytest.mark.soak) for name in toy_runs.LARGE],
 )
 def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, name, size):

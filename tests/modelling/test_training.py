@@ -571,8 +571,8 @@ def test_films_are_varied_in_full_precision(precision, monkeypatch):
     ("model", "precision"),
     [
         ("baseline", "mixed_float16"),
-        ("mobilenet_small", "mixed_bfloat16"),
-        ("mobilenet_small", "float32"),
+        pytest.param("mobilenet_small", "mixed_bfloat16", marks=pytest.mark.soak),
+        pytest.param("mobilenet_small", "float32", marks=pytest.mark.soak),
     ],
 )
 def test_every_operation_of_a_training_step_can_run_on_a_gpu(model, precision):

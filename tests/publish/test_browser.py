@@ -478,7 +478,7 @@ def fresh_deck(folder, records_path):
     return folder / "deck.html"
 
 
-@pytest.mark.parametrize("kind", ["kept", "fresh"])
+@pytest.mark.parametrize("kind", ["kept", pytest.param("fresh", marks=pytest.mark.soak)])
 def test_axe_finds_nothing_serious_on_any_slide(kind, read, tmp_path, records_path):
     path = config.PROJECT / "presentation/results/images128/deck.html"
     if kind == "fresh":

@@ -114,11 +114,12 @@ def test_the_patients_of_the_splits_are_disjoint(executed):
 
 
 @pytest.mark.slow
-def test_a_second_run_reuses_what_the_first_finished(executed):
+@pytest.mark.parametrize("last", ["200", pytest.param("300", marks=pytest.mark.soak)])
+def test_a_second_run_reuses_what_the_first_finished(executed, last):
     model = executed / "runs/baseline-patient/model.keras"
     scores = executed / "runs/baseline-patient/test_scores.csv"
     stamps = model.stat().st_mtime_ns, scores.stat().st_mtime_ns
-    answer = run(executed, "run", "--from", "200")
+    answer = run(executed, "run", "--from", "200", "--to", last)
     assert answer.returncode == 0, answer.stderr
     assert (model.stat().st_mtime_ns, scores.stat().st_mtime_ns) == stamps
 
@@ -172,7 +173,7 @@ def test_one_film_is_scored_from_the_command_line(executed):
     assert "highest validation AUROC of 2 run(s)" in answer.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_other_settings_are_refused_and_both_are_named(executed):
     answer = run(executed, "run", "--from", "200", "--to", "200", CXR_SPLIT="official")
     assert answer.returncode == 1
@@ -182,14 +183,14 @@ def test_other_settings_are_refused_and_both_are_named(executed):
 
 
 @pytest.mark.slow
-def test_a_stage_before_its_time_says_which_one_comes_first(tmp_path):
-    stages = ("100", "200", "300")
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        answers = pool.map(lambda s: run(tmp_path / s, "run", "--from", s, "--to", s), stages)
-        for answer in answers:
-            assert answer.returncode == 1
-            assert "run 000" in answer.stderr or "notebook 000" in answer.stderr
-            assert "Traceback" not in answer.stderr
+@pytest.mark.parametrize(
+    "stage", ["100", *(pytest.param(late, marks=pytest.mark.soak) for late in ("200", "300"))]
+)
+def test_a_stage_before_its_time_says_which_one_comes_first(stage, tmp_path):
+    answer = run(tmp_path, "run", "--from", stage, "--to", stage)
+    assert answer.returncode == 1
+    assert "run 000" in answer.stderr or "notebook 000" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_the_command_line_refuses_bad_settings_in_one_sentence(tmp_path):
