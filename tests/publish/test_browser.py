@@ -402,8 +402,9 @@ def faults(tab, *, whole=False):
 
 # What nbconvert's own page does, by rule and element; nothing of ours may be among it.
 NBCONVERTS_OWN = {
-    # JupyterLab's theme: grey numbers beside the cells, purple words such as `in` on grey.
-    "color-contrast": ".jp-InputPrompt, .jp-OutputPrompt, .highlight .ow",
+    # JupyterLab's theme: grey numbers beside the cells; in the code, on grey, purple words such as
+    # `in`, and green numbers.
+    "color-contrast": ".jp-InputPrompt, .jp-OutputPrompt, .highlight :is(.ow, .mi, .mf)",
     # Its links in a text are told by their colour alone.
     "link-in-text-block": ".jp-RenderedMarkdown a",
 }
