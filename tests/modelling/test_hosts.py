@@ -193,7 +193,9 @@ def test_two_processes_stop_early_together(tmp_path):
 @pytest.mark.soak
 def test_the_command_trains_the_demo_and_notebook_200_goes_on_from_there(tmp_path):
     pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("CXR_")}
+    environment = {
+        name: text for name, text in os.environ.items() if not name.startswith(("CXR_", "KERAS_"))
+    }
     environment |= {"CXR_ROOT": str(tmp_path), "CXR_SAMPLE": "250", "CXR_EPOCHS": "2"}
     environment |= {"CXR_MODELS": "baseline,residual", "CXR_ENSEMBLE": "1"}
 
