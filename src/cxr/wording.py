@@ -51,13 +51,13 @@ def figure(value: float, why: str = TOO_FEW) -> str:
 
 
 def in_percent(share: float) -> str:
-    """A share, 0 to 1, as a reader expects it: 12 %, 1.3 %, 99.6 %, less than 0.1 %.
+    """A share, 0 to 1, as a reader expects it: 12 %, 1.3 %, 0.04 %, 99.6 %, less than 0.01 %.
 
     Never 0 % or 100 % for what is merely close to it.
     """
     value = 100 * share
-    if 0 < value < 0.1:
-        return "less than 0.1 %"
+    if 0 < value < 0.01:
+        return "less than 0.01 %"
     if 99.9 < value < 100:
         return "more than 99.9 %"
     if value < 10:

@@ -139,7 +139,7 @@ def test_doubt_names_each_reason_for_which_a_film_may_lie_on_either_side():
     assert thresholding.doubt(0.3, np.nan, np.nan) is None
     assert thresholding.doubt(np.nan, 0.1, 0.4, [0.1, 0.4]) is None
     assert "interval (20 to 99.6 %)" in thresholding.doubt(0.5, 0.2, 0.996)
-    assert "interval (less than 0.1 to 67 %)" in thresholding.doubt(0.5, 3e-7, 0.67)
+    assert "interval (less than 0.01 to 67 %)" in thresholding.doubt(0.5, 3e-7, 0.67)
     assert thresholding.doubt(0.3, np.nan, np.nan, [0.3, 0.4, 0.9]) == ""
     assert thresholding.doubt(0.3, 0.1, 0.4, [0.2, 0.3, 0.4]) == (
         "unsure, since the probability's own interval (10 to 40 %) spans the threshold and "

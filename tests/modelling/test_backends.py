@@ -1,5 +1,6 @@
 """TensorFlow and JAX: the same weights, films and seeds give the same answers."""
 
+import functools
 import json
 import os
 import subprocess
@@ -20,8 +21,9 @@ from cxr.modelling.tensors import keras, tf
 
 pytestmark = pytest.mark.slow
 
-# Larger ones take their minutes in the soak.
+# One from day to day, two more and all large ones in the soak.
 SMALL = ("baseline", "residual", "mobilenet_small")
+DAILY = [pytest.param(name, marks=[] if name == "baseline" else pytest.mark.soak) for name in SMALL]
 
 
 def by_jax(folder: Path, *task: str, devices: int = 1) -> None:
@@ -49,12 +51,21 @@ def answered(folder: Path, names) -> dict[str, dict]:
     for name in names:
         keras.utils.set_random_seed(3)
         network = models.build(name, image_size=toy.SIZE)
-        # As if trained a little: every layer normalises by these films, so that they are seen
-        # through many layers and nothing is blown up.
-        for layer in network._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.0
-        network(films.astype(np.float32), training=True)
+        # As if trained a little: with statistics of such films, not 0 and 1, and kernels large
+        # enough for the films to be seen through many layers.
+        seen, updates = films, 20
+        if name in SMALL:
+            network.set_weights([w * (4 if w.ndim == 4 else 1) for w in network.get_weights()])
+        else:
+            # Through so many layers such kernels blow up whatever comes, until it is chaos; so do
+            # statistics of 8 films, which are 32 pixels at the end: of EfficientNetV2-S
+            # TensorFlow's own scores were then 2.2e-4 off those in float64, JAX's .9e-4.
+            seen, updates = np.stack([toy_film(random) for _ in range(64)]), 3
+            for layer in network._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.momentum = 0.0
+        for _ in range(updates):
+            network(seen.astype(np.float32), training=True)
         network.save(folder / f"{name}.keras")
     by_jax(folder, "answers")
     with np.load(folder / "jax.npz") as found:
@@ -72,22 +83,20 @@ def toy_film(random: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    return answered(tmp_path_factory.mktemp("backends"), SMALL)
+    """Name -> what both backends make of a small model, made when it is first asked for."""
+    return functools.cache(lambda name: answered(tmp_path_factory.mktemp(name), [name]))
 
 
 def scores_agree(both: dict[str, dict], name: str) -> None:
     ours, theirs = (both[backend][f"scores {name}"] for backend in ("tensorflow", "jax"))
     assert ours.shape == (8, 14)
     assert ours.std(axis=0).max() > 1e-3  # the films differ, so the scores do
-    # The deepest network gathers more rounding: 3 of its 112 scores differed by up to 1.5e-4.
-    most = 3e-4 if name == "efficientnet_v2_s" else 1e-4
-    np.testing.assert_allclose(theirs, ours, atol=most)
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DAILY)
 def test_the_same_weights_give_the_same_scores(both, name):
-    scores_agree(both, name)
+    scores_agree(both(name), name)
 
 
 @pytest.mark.soak
@@ -96,11 +105,10 @@ def test_the_same_weights_of_large_models_give_the_same_scores(tmp_path, name):
     scores_agree(answered(tmp_path, [name]), name)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DAILY)
 @pytest.mark.parametrize("kind", ["evidence", "grad_cam"])
 def test_what_a_model_looks_at_is_the_same(both, kind, name):
-    ours, theirs = (both[backend][f"{kind} {name}"] for backend in ("tensorflow", "jax"))
+    ours, theirs = (both(name)[backend][f"{kind} {name}"] for backend in ("tensorflow", "jax"))
     assert ours.max() == 1
     # With MobileNet one film of eight differed by up to .1: presumably where rounding puts a value
     # on the other side of a kink of ReLU and so switches part of a gradient on or off.
@@ -109,16 +117,14 @@ def test_what_a_model_looks_at_is_the_same(both, kind, name):
     assert np.abs(theirs - ours).mean() < 2e-3
 
 
-@pytest.mark.soak
 def test_activation_maps_are_the_same(both):
-    ours, theirs = (both[backend]["activations"] for backend in ("tensorflow", "jax"))
+    ours, theirs = (both("baseline")[backend]["activations"] for backend in ("tensorflow", "jax"))
     assert ours.std() > 0
     np.testing.assert_allclose(theirs, ours, atol=1e-3 * np.abs(ours).max())
 
 
-@pytest.mark.soak
 def test_the_same_seed_gives_the_same_order_and_the_same_augmentation(both):
-    ours, theirs = both["tensorflow"], both["jax"]
+    ours, theirs = (both("baseline")[backend] for backend in ("tensorflow", "jax"))
     assert theirs["order"].tolist() == ours["order"].tolist()
     for name in ("augmented", "examples"):
         assert ours[name].std() > 10

@@ -58,7 +58,9 @@ def test_the_story_is_told_in_order(known):
 def test_data_and_leakage_are_those_of_the_real_records(known):
     told = by_name(results.of_folder(REAL), known)
     assert told["data"].title == "112,120 films of 30,805 patients"
-    assert "Infiltration is on 19,894 films, Hernia on 227, 87.6 times fewer" in told["data"].lead
+    assert (
+        "Infiltration is on 19,894 films, 87.6 times as many as Hernia (227)" in told["data"].lead
+    )
     assert "77.2 %" in told["split"].lead and "mean AUROC of 0.703" in told["split"].lead
     assert "Divided by patient, 0 test films" in told["split"].lead
     assert "53,692 train, 32,874 validation, 23,011 test" in told["split"].foot

@@ -240,13 +240,13 @@ def _data(results: Results, known: Facts) -> Slide:
     told = "None of them shows a finding."
     if len(shown):
         rarest, commonest = shown.idxmin(), shown.idxmax()
-        told = f"{label(commonest)} is on {shown[commonest]:,} films, "
+        told = f"{label(commonest)} is on {shown[commonest]:,} films"
         if shown[rarest] < shown[commonest]:
             told += (
-                f"{label(rarest)} on {shown[rarest]:,}, "
-                f"{shown[commonest] / shown[rarest]:.1f} times fewer; "
+                f", {shown[commonest] / shown[rarest]:.1f} times as many as {label(rarest)} "
+                f"({shown[rarest]:,})"
             )
-        told += f"{known.unlabelled:,} films bear none of the findings."
+        told += f"; {known.unlabelled:,} films bear none of the findings."
     return Slide(
         "data",
         f"{known.films:,} films of {known.patients:,} patients",
@@ -332,7 +332,7 @@ def _ranking(results: Results, best: Run) -> Slide:
             lead += f" and {label(last)} worst ({with_interval(certain.loc[last])})"
         lead += "."
     absent = table.drop(certain.index)
-    for why, part in absent.groupby(absent["remark"].replace("", TOO_FEW), sort=False):
+    for why, part in absent.groupby(absent["remark"].fillna(TOO_FEW), sort=False):
         lead += f" {str(why).capitalize()}: {', '.join(map(label, part.index))}."
     return Slide(
         "ranking",
