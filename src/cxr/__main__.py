@@ -325,9 +325,7 @@ def _train_models(config: Config) -> int:
     hosts.agree(
         {
             "CXR_MODELS": list(config.models),
-            "the runs": [
-                setting.run_name(m) for setting in config.trainings for m in config.models
-            ],
+            "runs": [setting.run_name(m) for setting in config.trainings for m in config.models],
             "CXR_ENSEMBLE": bool(config.ensemble),
         }
     )
@@ -458,9 +456,14 @@ def _external(options: argparse.Namespace) -> int:
 
     config = load_config(profile=options.profile)
     folder = predict.run_folder(config.runs, options.run)
-    trained_on = artifacts.read_json(folder / "config.json").get("config", {}).get("source", "nih")
+    run = artifacts.read_json(folder / "config.json")
     records, cleaning = sources.read(options.source, options.records)
-    external.refuse_nothing(records, trained_on=trained_on)
+    learned = {
+        "trained_on": run.get("config", {}).get("source", "nih"),
+        # A run that does not know its table may have learned from this one.
+        "another_table": run.get("table") not in (None, artifacts.sha256(options.records)),
+    }
+    external.refuse_nothing(records, **learned)
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
@@ -474,7 +477,8 @@ def _external(options: argparse.Namespace) -> int:
     source = options.source
     if source == "folder":
         source += f"-{options.records.stem}"
-    found = external.evaluate(records, scores, local, trained_on=trained_on)
+    unlearned = run.get("unlearned", [])
+    found = external.evaluate(records, scores, local, unlearned=unlearned, **learned)
     table = external.save(
         found,
         config.presentation / "external",
@@ -484,6 +488,8 @@ def _external(options: argparse.Namespace) -> int:
     )
     artifacts.write_csv(table.with_name("cleaning.csv"), cleaning)
     print(external.in_words(found, folder.name, source))
+    if learned["trained_on"] == options.source:
+        print("Both tables are your own: that no patient is in both is for you to make sure.")
     for rule, films in cleaning.itertuples(index=False):
         print(f"  {rule}: {films:,}")
     if refused:

@@ -5,7 +5,7 @@ there, so the films differ from finding to finding.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +69,18 @@ def draw_local(records: pd.DataFrame, *, films: int, seed: int) -> np.ndarray:
     return local
 
 
-def refuse_nothing(records: pd.DataFrame, *, trained_on: str) -> None:
+def refuse_nothing(records: pd.DataFrame, *, trained_on: str, another_table: bool = False) -> None:
     """Refuse films by which a run cannot be judged, before they are scored.
 
     Args:
-        records, trained_on: as for `evaluate`.
+        records, trained_on, another_table: as for `evaluate`.
 
     Raises:
         InputError: if the films are of the run's own source, or no finding that both sources
             label is certain on any of them.
     """
     other = _source(records)
-    if other == trained_on:
+    if other == trained_on and not (other == "folder" and another_table):
         raise InputError(
             f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
         )
@@ -98,7 +98,13 @@ def _source(records: pd.DataFrame) -> str:
 
 
 def evaluate(
-    records: pd.DataFrame, scores: pd.DataFrame, local: np.ndarray, *, trained_on: str
+    records: pd.DataFrame,
+    scores: pd.DataFrame,
+    local: np.ndarray,
+    *,
+    trained_on: str,
+    another_table: bool = False,
+    unlearned: Collection[str] = (),
 ) -> External:
     """Discrimination and calibration per finding that both sources label.
 
@@ -108,6 +114,9 @@ def evaluate(
             run shows, its own recalibration included.
         local: bool (films,), as `draw_local` returns it; these judge nothing.
         trained_on: the run's source.
+        another_table: whether the run learned from another table than the one of `records`;
+            of tables of one's own ("folder") each may be another hospital's.
+        unlearned: findings that none of the run's training films shows.
 
     Returns:
         The comparison. A finding's logistic recalibration is fitted to the local films of
@@ -115,7 +124,7 @@ def evaluate(
         fit has not seen, see `calibration.fit`. Intervals are those of `intervals`, each
         patient left out in turn.
     """
-    refuse_nothing(records, trained_on=trained_on)
+    refuse_nothing(records, trained_on=trained_on, another_table=another_table)
     other = _source(records)
     state = sources.states(records)
     rows = []
@@ -135,6 +144,8 @@ def evaluate(
         }
         mute = [s for s in (trained_on, other) if finding not in sources.labelled(s)]
         remark = f"not labelled by {' and '.join(mute)}" if mute else judged.remarks[finding]
+        if not mute and finding in unlearned:
+            remark = "on no film that the run learned from"
         rows.append(
             row | ({} if remark else _compared(finding, judged, tuning)) | {"remark": remark}
         )

@@ -86,6 +86,8 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
         "parameters": network.count_params(),
         "config": first["config"],
         "devices": first["devices"],
+        "table": first.get("table"),
+        "unlearned": first.get("unlearned", []),
         "versions": artifacts.versions(),
         "commit": artifacts.commit(),
         "model_checksum": artifacts.sha256(folder / "model.keras"),

@@ -191,6 +191,9 @@ def run(
         "versions": artifacts.versions(),
         "commit": artifacts.commit(),
         "devices": devices.names(),
+        # What `external` asks of a run.
+        "table": _table(config),
+        "unlearned": [finding for finding in FINDINGS if not train[finding].any()],
     }
     with explained(config):
         measured = _fit(folder, store, train, validation, record, config.weights)
@@ -296,6 +299,13 @@ def _companions(
         return {}
     made.save(folder)
     return {"abstention": worth}
+
+
+def _table(config: Config) -> str | None:
+    """The checksum of the user's own table of films, where there is one."""
+    if config.records is None or not config.records.is_file():
+        return None
+    return artifacts.sha256(config.records)
 
 
 def _settings(
