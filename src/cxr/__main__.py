@@ -451,7 +451,7 @@ def _external(options: argparse.Namespace) -> int:
     from cxr import artifacts
     from cxr.evaluation import external
     from cxr.fetch import source_films
-    from cxr.modelling import external_scores, predict
+    from cxr.modelling import external_scores, predict, run_scores
     from cxr.records import sources
 
     config = load_config(profile=options.profile)
@@ -464,6 +464,8 @@ def _external(options: argparse.Namespace) -> int:
         "another_table": run.get("table") not in (None, artifacts.sha256(options.records)),
     }
     external.refuse_nothing(records, **learned)
+    if (validated := folder / "validation_scores.csv").exists():
+        external.refuse_own_films(records, set(run_scores.read_scores(validated)["film"]))
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
@@ -476,7 +478,8 @@ def _external(options: argparse.Namespace) -> int:
     # Tables of one's own may be of several hospitals.
     source = options.source
     if source == "folder":
-        source += f"-{options.records.stem}"
+        place = options.records.resolve()
+        source += f"-{place.parent.name}-{place.stem}"
     unlearned = run.get("unlearned", [])
     found = external.evaluate(records, scores, local, unlearned=unlearned, **learned)
     table = external.save(

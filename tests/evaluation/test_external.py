@@ -109,6 +109,43 @@ def test_the_same_source_is_no_external_validation():
         external.evaluate(frame, scores, np.zeros(20, bool), trained_on="vindr")
 
 
+def own_table(films=300):
+    """Films of a table of one's own, which says nothing of Hernia."""
+    frame, scores = vindr(films)
+    frame["source"], frame["uncertain"], frame["unlabelled"] = "folder", "", "Hernia"
+    return frame.assign(Hernia=0), scores
+
+
+def test_another_table_of_ones_own_may_be_another_hospitals():
+    frame, scores = own_table()
+    nobody = np.zeros(300, bool)
+    with pytest.raises(InputError, match="trained on folder, too"):
+        external.evaluate(frame, scores, nobody, trained_on="folder")
+    found = external.evaluate(
+        frame, scores, nobody, trained_on="folder", another_table=True, unlearned=["Mass"]
+    )
+    remarks = found.table.set_index("finding")["remark"]
+    assert remarks["Effusion"] == ""
+    assert remarks["Mass"] == "on no film that the run learned from"
+    assert remarks["Hernia"] == "not labelled by the other folder"
+    # Another source is the same source, whichever table.
+    with pytest.raises(InputError, match="trained on vindr, too"):
+        external.refuse_nothing(vindr(20)[0], trained_on="vindr", another_table=True)
+
+
+def test_a_finding_that_no_film_of_the_table_labels_is_not_compared():
+    frame, scores = own_table()
+    found = external.evaluate(frame, scores, np.zeros(300, bool), trained_on="nih")
+    assert found.table.set_index("finding").loc["Hernia", "remark"] == "not labelled by folder"
+
+
+def test_films_that_the_run_knows_are_refused_under_whatever_name():
+    records = pd.DataFrame({"file": ["a/00000001_000.png", "a/00000002_000.png"]})
+    external.refuse_own_films(records, {"00000003_000.png"})
+    with pytest.raises(InputError, match=r"1 of these 2 films, such as 00000002_000.png, are"):
+        external.refuse_own_films(records, {"00000002_000.png"})
+
+
 def test_local_films_may_not_be_most_of_them():
     with pytest.raises(InputError, match="more than half of the 100 films"):
         external.draw_local(vindr(100)[0], films=60, seed=42)

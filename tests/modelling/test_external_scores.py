@@ -43,13 +43,44 @@ def run(root, monkeypatch, *more):
 def test_the_command_judges_a_run_by_a_folder_of_films(root, monkeypatch, capsys):
     assert run(root, monkeypatch, "--local", "20") == 0
     said = capsys.readouterr().out
-    assert "baseline-patient on folder-table: 40 films of 20 patients judge, 20 films of 10" in said
-    assert "Not compared (too few patients): Atelectasis" in said
-    table = pd.read_csv(
-        root / "presentation/external/baseline-patient-on-folder-table/external.csv"
-    )
+    films = "40 films of 20 patients judge, 20 films of 10"
+    assert f"baseline-patient on folder-{root.name}-table: {films}" in said
+    assert "Not compared (not labelled by folder): Atelectasis" in said
+    place = f"presentation/external/baseline-patient-on-folder-{root.name}-table"
+    table = pd.read_csv(root / place / "external.csv")
     mass = table.set_index("finding").loc["Mass"]
     assert mass["films"] == 40 and 0 <= mass["low"] <= mass["auroc"] <= mass["high"] <= 1
+
+
+def test_a_run_of_another_table_of_ones_own_is_judged_by_this_one(root, monkeypatch, capsys):
+    path = root / "runs/baseline-patient/config.json"
+    before = artifacts.read_json(path)
+    learned = {"config": {"source": "folder"}, "unlearned": ["Mass"]}
+    try:
+        artifacts.write_json(path, before | learned | {"table": "another"})
+        assert run(root, monkeypatch, "--local", "20") == 0
+        said = capsys.readouterr().out
+        assert "Not compared (on no film that the run learned from): Mass." in said
+        assert "that no patient is in both is for you to make sure" in said
+        # The run's own table, and a run that does not know its table.
+        for table in (artifacts.sha256(root / "table.csv"), None):
+            artifacts.write_json(path, before | learned | {"table": table})
+            assert run(root, monkeypatch) == 1
+            assert "the run was trained on folder, too" in capsys.readouterr().err
+    finally:
+        artifacts.write_json(path, before)
+
+
+def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
+    path = root / "runs/baseline-patient/validation_scores.csv"
+    scores = pd.DataFrame(0.5, index=range(1), columns=list(FINDINGS))
+    scores.insert(0, "film", "0.jpg")
+    scores.assign(patient_id=1).to_csv(path, index=False)
+    try:
+        assert run(root, monkeypatch) == 1
+        assert "such as 0.jpg, are named like films that" in capsys.readouterr().err
+    finally:
+        path.unlink()
 
 
 def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, monkeypatch):
@@ -57,7 +88,8 @@ def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, m
     folder, name = root / "presentation" / "external", "baseline-patient"
     models = {name: artifacts.sha256(root / "runs" / name / "model.keras")}
     found, remarks = external.kept(folder, models)
-    kept = found[name]["folder-table"]
+    source = f"folder-{root.name}-table"
+    kept = found[name][source]
     assert (kept.local, kept.local_patients, kept.scored, kept.scored_patients) == (20, 10, 40, 20)
     assert remarks == [] and "40 films of 20 patients judge" in external.in_words(kept, name, "f")
     assert external.kept(folder, {"another": models[name]}) == ({}, [])
@@ -67,8 +99,8 @@ def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, m
     drawn = figures.ranked(
         external.beside_own(own, found[name]), title="At home and elsewhere", axis="AUROC"
     )
-    assert [trace.name for trace in drawn.data if trace.name] == ["own test films", "folder-table"]
-    table = folder / f"{name}-on-folder-table" / "external.csv"
+    assert [trace.name for trace in drawn.data if trace.name] == ["own test films", source]
+    table = folder / f"{name}-on-{source}" / "external.csv"
     table.write_text(table.read_text().replace("Mass", "Mess"))
     changed, remarks = external.kept(folder, models)
     assert not changed and "is not what `external` wrote" in remarks[0]

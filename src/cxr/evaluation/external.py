@@ -22,6 +22,9 @@ from cxr.wording import spelled
 # Films that recalibrate where nothing else is said: a few hundred can be labelled by hand.
 LOCAL_FILMS = 300
 
+# Two tables of one's own have one name; this is the one that judges.
+OTHER = "the other folder"
+
 # What of `calibration.measures` is compared before and after.
 MEASURES = ("brier", "ece", "slope", "intercept")
 
@@ -85,7 +88,7 @@ def refuse_nothing(records: pd.DataFrame, *, trained_on: str, another_table: boo
             f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
         )
     state = sources.states(records)
-    both = [f for f in sources.labelled(trained_on) if f in sources.labelled(other)]
+    both = [f for f in sources.labelled(trained_on) if f in _labelled(records)]
     if not (state[both] >= sources.NEGATIVE).any(axis=None):
         raise InputError(
             f"no film of {other} has a certain label of a finding that {trained_on} labels, too, "
@@ -95,6 +98,29 @@ def refuse_nothing(records: pd.DataFrame, *, trained_on: str, another_table: boo
 
 def _source(records: pd.DataFrame) -> str:
     return str(records["source"].iloc[0]) if "source" in records else "nih"
+
+
+def _labelled(records: pd.DataFrame) -> list[str]:
+    return sources.labelled_in(records) if "source" in records else list(FINDINGS)
+
+
+def refuse_own_films(records: pd.DataFrame, own: Collection[str]) -> None:
+    """Refuse a run's own films under another source's name, before they are scored.
+
+    Args:
+        records: as for `evaluate`, with the `file` of each film.
+        own: films that the run was trained or validated on.
+
+    Raises:
+        InputError: if any file is named like one of them.
+    """
+    names = records["file"].str.rpartition("/")[2]
+    if (same := names.isin(own)).any():
+        raise InputError(
+            f"{int(same.sum()):,} of these {len(records):,} films, such as {names[same].iloc[0]}, "
+            "are named like films that the run was validated on, so its training films may be "
+            "among them, too; judge it by films of another hospital."
+        )
 
 
 def evaluate(
@@ -127,6 +153,8 @@ def evaluate(
     refuse_nothing(records, trained_on=trained_on, another_table=another_table)
     other = _source(records)
     state = sources.states(records)
+    labelled = {trained_on: sources.labelled(trained_on)}
+    labelled[OTHER if other == trained_on else other] = _labelled(records)
     rows = []
     for finding in FINDINGS:
         certain = (state[finding] >= sources.NEGATIVE).to_numpy()
@@ -142,7 +170,7 @@ def evaluate(
             "uncertain": int((rest == sources.UNCERTAIN).sum()),
             "unlabelled": int((rest == sources.NOT_LABELLED).sum()),
         }
-        mute = [s for s in (trained_on, other) if finding not in sources.labelled(s)]
+        mute = [name for name, known in labelled.items() if finding not in known]
         remark = f"not labelled by {' and '.join(mute)}" if mute else judged.remarks[finding]
         if not mute and finding in unlearned:
             remark = "on no film that the run learned from"
