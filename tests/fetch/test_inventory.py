@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -176,6 +178,16 @@ def test_films_that_could_not_be_stored_are_unreadable_not_missing(folder):
     _, report = take(folder, refused={NAMES[6]: "cut off"})
     assert report["missing"] == []
     assert report["left_out"] == {NAMES[6]: "unreadable: cut off"}
+
+
+def test_a_copy_of_the_data_serves_as_the_data_do(tmp_path):
+    data = tmp_path / "one" / "data"
+    folder = lay(data / "images", FILMS)
+    inventory.take_inventory(folder, data, NAMES, drawn=False)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    shutil.rmtree(tmp_path / "one")
+    copy = tmp_path / "other" / "data"
+    assert list(inventory.available(copy / "images", copy)) == NAMES
 
 
 def test_later_stages_say_which_notebook_must_come_first(folder):

@@ -281,6 +281,48 @@ def test_the_second_pod_of_a_job_does_not_train_alone():
     assert launch.place(None, None, None, {"JOB_COMPLETION_INDEX": "0"}) is None
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"SLURM_NTASKS": "x", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "x", "SLURM_STEP_ID": "0"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "x"}
+        | {"SLURM_JOB_NODELIST": "a,b"},
+        {"JOB_COMPLETION_INDEX": "x"},
+    ],
+)
+def test_a_schedulers_word_that_is_no_number_is_refused(told):
+    with pytest.raises(InputError, match=r"the variable \w+ is 'x', which is no number"):
+        launch.place(None, None, None, told)
+
+
+def test_a_schedulers_empty_word_says_nothing():
+    assert launch.place(None, None, None, {"JOB_COMPLETION_INDEX": ""}) is None
+    assert launch.place(None, None, None, {"SLURM_NTASKS": "", "SLURM_PROCID": "0"}) is None
+
+
+def test_a_port_that_is_taken_is_said_by_the_process_that_would_listen():
+    pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        member = (
+            "from cxr.modelling import hosts, launch\n"
+            f"hosts.join(launch.Place('127.0.0.1:{port}', 2, 0))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", member],
+            env=os.environ | {"KERAS_BACKEND": "jax"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert f"process 0 cannot listen on port {port} of this machine" in process.stderr
+
+
 def test_a_scheduler_can_end_a_process_that_trains():
     pytest.importorskip("jax", reason="JAX is not installed; run `make jax`")
     member = (

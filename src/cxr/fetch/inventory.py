@@ -114,7 +114,7 @@ def take_inventory(
             f"{len(odd)} of the films in {folder} are {what} (the first is "
             f"{odd['film'].iloc[0]}); real films and phantoms need roots of their own (CXR_ROOT)."
         )
-    report = _judge(folder, films, set(wanted), refused)
+    report = _judge(folder, data, films, set(wanted), refused)
     artifacts.write_json(data / "inventory.json", report)
     return _table(report)
 
@@ -178,12 +178,16 @@ def read_report(folder: Path, data: Path) -> dict:
             f"{path} does not exist: no films were checked yet. Run 000-data_download first."
         )
     report = artifacts.read_json(path)
-    if report["folder"] != str(folder):
+    if (checked := data / report["folder"]) != folder:
         raise InputError(
-            f"{path} is about the films in {report['folder']}, not {folder}; run "
-            "000-data_download again."
+            f"{path} is about the films in {checked}, not {folder}; run 000-data_download again."
         )
     return report
+
+
+def _place(folder: Path, data: Path) -> str:
+    """A folder as a report names it: below `data` from there, so that both can be copied."""
+    return str(folder.relative_to(data) if folder.is_relative_to(data) else folder)
 
 
 def whole_films(data: Path) -> set[str]:
@@ -290,7 +294,9 @@ def grey_deviation(image: Image.Image) -> float:
     return float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
 
 
-def _judge(folder: Path, films: pd.DataFrame, wanted: set[str], refused: Mapping[str, str]) -> dict:
+def _judge(
+    folder: Path, data: Path, films: pd.DataFrame, wanted: set[str], refused: Mapping[str, str]
+) -> dict:
     """The content of `inventory.json`."""
     readable = films[films["fault"] == ""]
     if readable.empty:
@@ -309,7 +315,7 @@ def _judge(folder: Path, films: pd.DataFrame, wanted: set[str], refused: Mapping
     }
     unexpected = sorted(set(films["film"]) - wanted)
     return {
-        "folder": str(folder),
+        "folder": _place(folder, data),
         "films": len(films),
         "fingerprint": artifacts.fingerprint(films["film"]),
         "side": int(min(width, height)),

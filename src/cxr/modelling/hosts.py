@@ -6,6 +6,7 @@ were given.
 
 import json
 import os
+import socket
 import sys
 import tempfile
 import traceback
@@ -41,6 +42,8 @@ def join(place: Place) -> None:
         raise InputError(
             "several processes train together on JAX only; set KERAS_BACKEND=jax, or leave it out."
         )
+    if place.process == 0:
+        _refuse_taken_port(place.coordinator)
     # Its service would catch SIGTERM, so that no scheduler could end a training.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -61,6 +64,21 @@ def join(place: Place) -> None:
         ) from error
     # Connections are made at the first exchange, which waits for 30 s only: now all are here.
     gathered(np.zeros((1, 1)), count())
+
+
+def _refuse_taken_port(coordinator: str) -> None:
+    """JAX would crash without a word."""
+    port = int(coordinator.rpartition(":")[2])
+    with socket.socket() as probe:
+        # Not to wait for what an earlier training's connections left behind.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise InputError(
+                f"process 0 cannot listen on port {port} of this machine ({error.strerror}); name "
+                "another one to all processes: --coordinator HOST:PORT."
+            ) from None
 
 
 def _others():

@@ -63,16 +63,15 @@ def place(
     if coordinator is None and processes is None and process is None:
         # Also `sbatch` without `srun`, and one task alone, are one process; a job's second pod
         # is not.
-        tasks = int(environment.get("SLURM_NTASKS", 1))
+        tasks = _number(environment, "SLURM_NTASKS") or 1
         stepped = {"SLURM_PROCID", "SLURM_STEP_ID"} <= environment.keys()
-        if not (tasks > 1 and stepped) and environment.get("JOB_COMPLETION_INDEX", "0") == "0":
+        if not (tasks > 1 and stepped) and not _number(environment, "JOB_COMPLETION_INDEX"):
             return None
     slurm = "SLURM_PROCID" in environment
     if process is None:
-        index = environment.get("SLURM_PROCID", environment.get("JOB_COMPLETION_INDEX"))
-        process = None if index is None else int(index)
+        process = _number(environment, "SLURM_PROCID" if slurm else "JOB_COMPLETION_INDEX")
     if processes is None and slurm:
-        processes = int(environment.get("SLURM_NTASKS", 1))
+        processes = _number(environment, "SLURM_NTASKS") or 1
     if coordinator is None and slurm:
         coordinator = _slurm_coordinator(environment)
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
@@ -92,13 +91,26 @@ def place(
     return Place(coordinator, processes, process)
 
 
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    """A scheduler's number; None where it gives none."""
+    text = environment.get(name, "")
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise InputError(
+            f"the variable {name} is {text!r}, which is no number; unset it, or say "
+            "--coordinator HOST:PORT --processes N --process K."
+        )
+    return int(text)
+
+
 def _slurm_coordinator(environment: Mapping[str, str]) -> str | None:
     """The first node of a list such as "gpu[007-009,12],r[1-2]n[3-4]", and the job's port."""
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
     if not first:
         return None
-    port = _FIRST_PORT + int(environment.get("SLURM_JOB_ID", 0)) % _PORTS
+    port = _FIRST_PORT + (_number(environment, "SLURM_JOB_ID") or 0) % _PORTS
     # Of each bracket the first number.
     node = re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0])
     return f"{node}:{port}"
