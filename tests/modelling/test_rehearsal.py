@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from cxr.config import load_config
+from cxr.config import SPLITS, load_config
 from cxr.errors import InputError
 from cxr.modelling import devices, models, rehearsal
 from cxr.modelling.tensors import keras, tf
+from cxr.records import splits
 
 
 def settings(**changes):
@@ -22,12 +23,45 @@ def test_a_rehearsal_tells_speed_memory_and_the_time_that_the_run_will_take():
     assert row["training"] > 0 and row["validation"] > 0
     # TensorFlow alone takes some hundred MB.
     assert 0.1 < row["memory_gb"] < 100
-    # 4,999 films: 49 % of them trained on, 30 % validated, in each of 16 epochs.
-    epoch = 4999 * (0.49 / row["training"] + 0.30 / row["validation"])
+    # 4,999 films, divided as the split divides all, in each of 16 epochs.
+    films = splits.SIZES
+    epoch = films["train"] / row["training"] + films["validation"] / row["validation"]
+    epoch *= 4999 / sum(films.values())
     assert row["hours"] == pytest.approx(16 * epoch / 3600)
     told = rehearsal.summary(rehearsal.pd.DataFrame([row | {"hours": 0.26}]), config)
     assert "batches of 4, for 4,999 films" in told
     assert "16 epochs take 16 min at most" in told
+
+
+@pytest.mark.slow
+def test_every_split_and_every_member_of_an_ensemble_takes_its_time():
+    config = settings(split="official", ensemble=3)
+    (row,) = rehearsal.rehearse(config).to_dict("records")
+    # NIH's own list leaves 75,708 films to train on and 10,816 to validate.
+    epoch = 4999 / 112_120 * (75_708 / row["training"] + 10_816 / row["validation"])
+    assert row["hours"] == pytest.approx(3 * 16 * epoch / 3600)
+    told = rehearsal.summary(rehearsal.pd.DataFrame([row]), config)
+    assert "3 trainings of 16 epochs take" in told
+
+
+def test_the_shares_of_the_splits_are_theirs(real_splits):
+    for kind, split in real_splits.items():
+        counts = split.value_counts()
+        expected = [counts[part] / counts.sum() for part in ("train", "validation")]
+        assert rehearsal._SHARES[kind] == pytest.approx(expected), kind
+    assert rehearsal._SHARES.keys() == set(SPLITS)
+    community = [splits.COMMUNITY_SIZES[part] / 112_120 for part in ("train", "validation")]
+    assert rehearsal._SHARES["community"] == pytest.approx(community)
+
+
+def test_the_films_of_ones_own_table_are_counted(tmp_path):
+    table = tmp_path / "table.csv"
+    rows = [f"{n}.png,{n},{'' if n < 9 else n % 2}" for n in range(40)]
+    table.write_text("\n".join(["film,patient_id,Mass", *rows]))
+    own = {"source": "folder", "records": table, "images": tmp_path}
+    # Of nine the table does not say.
+    assert rehearsal.expected_films(settings(**own)) == 31
+    assert rehearsal.expected_films(settings(**own, sample="5")) == 5
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,18 @@ from cxr.films import film_cache
 from cxr.findings import FINDINGS
 from cxr.modelling import devices, inference, learning, models, pipeline, training
 from cxr.modelling.tensors import keras
+from cxr.records import sources
 
 # Looks at the loss that are timed, after a first one that compiles the step.
 _LOOKS = 4
 
-# Shares of the films that the patient-wise split trains and validates on: 53,692 and 32,874
-# of 109,577.
-_TRAIN, _VALIDATION = 0.49, 0.30
+# Shares of the films that each split trains and validates on, see `splits`.
+_SHARES = {
+    "patient": (53_692 / 109_577, 32_874 / 109_577),
+    "original": (53_692 / 109_577, 32_874 / 109_577),
+    "official": (75_708 / 112_120, 10_816 / 112_120),
+    "community": (78_468 / 112_120, 11_219 / 112_120),
+}
 
 
 def rehearse(config: Config) -> pd.DataFrame:
@@ -31,8 +36,8 @@ def rehearse(config: Config) -> pd.DataFrame:
     Returns:
         One row a model: model, parameters, build_seconds (with fetching weights and compiling),
         training and validation speed (films/s), memory_gb (peak, of the fullest GPU, or of this
-        process on a CPU), hours (of all epochs, on about as many films as `expected_films`
-        says).
+        process on a CPU), hours (of all epochs of all its trainings, several in an ensemble,
+        on about as many films as `expected_films` says).
 
     Raises:
         InputError: as `training.run` does: for weights that cannot be had or do not fit, or a
@@ -43,10 +48,12 @@ def rehearse(config: Config) -> pd.DataFrame:
 
 def summary(rows: pd.DataFrame, config: Config) -> str:
     """The rehearsal's result in words, one line a model."""
+    several = len(config.trainings)
+    trainings = f"{several} trainings of " if several > 1 else ""
     lines = [
         f"{row.model}: {row.parameters:,} parameters; {row.training:,.0f} films/s in training, "
         f"{row.validation:,.0f} in validation; {row.memory_gb:.1f} GB at the peak; "
-        f"{config.epochs} epochs take {_duration(row.hours)} at most."
+        f"{trainings}{config.epochs} epochs take {_duration(row.hours)} at most."
         for row in rows.itertuples()
     ]
     return "\n".join(
@@ -63,7 +70,15 @@ def _duration(hours: float) -> str:
 
 
 def expected_films(config: Config) -> int:
-    """How many films this configuration works on at most, told before any is there."""
+    """How many films this configuration works on at most, told before any is there.
+
+    Raises:
+        InputError: of another source, if its table cannot be read or trained on.
+    """
+    if config.source != "nih" and config.records is not None:
+        films = len(sources.certain(sources.read(config.source, config.records)[0]))
+        asked = selection.number(config.sample) if (config.sample or "").isdecimal() else films
+        return min(films, asked)
     if (config.sample or "").isdecimal():
         return selection.number(config.sample)
     if config.sample is None and config.images is None and config.profile == "first_archive":
@@ -106,7 +121,8 @@ def _rehearsed(model: str, config: Config) -> dict:
     training_speed = len(frame) / (trained - built)
     validation_speed = len(frame) / (validated - warm)
     films = expected_films(config)
-    epoch = films * (_TRAIN / training_speed + _VALIDATION / validation_speed)
+    train, validation = _SHARES[config.split]
+    epoch = films * (train / training_speed + validation / validation_speed)
     return {
         "model": model,
         "parameters": trainee.network.count_params(),
@@ -114,7 +130,7 @@ def _rehearsed(model: str, config: Config) -> dict:
         "training": training_speed,
         "validation": validation_speed,
         "memory_gb": (devices.peak_memory() or _of_this_process()) / 1e9,
-        "hours": config.epochs * epoch / 3600,
+        "hours": len(config.trainings) * config.epochs * epoch / 3600,
     }
 
 
