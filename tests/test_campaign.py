@@ -171,6 +171,13 @@ def test_fits_of_other_code_are_not_compared(finished, monkeypatch):
     assert campaign.collected(finished, "finals") == {}
 
 
+def test_fits_of_another_recipe_are_not_compared(finished, monkeypatch):
+    longer = [dataclasses.replace(cell, epochs=99) for cell in campaign.CELLS]
+    monkeypatch.setattr(campaign, "CELLS", longer)
+    assert campaign.collected(finished, "finals") == {}
+    assert campaign.files("finals") == []
+
+
 def test_the_table_pairs_each_recipe_with_the_first_on_both_parts(finished):
     table = campaign.levels(finished, "finals").set_index(["judged_by", "recipe"])
     assert len(table) == 4 and (table["fits"] == 6).all()

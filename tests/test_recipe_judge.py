@@ -28,6 +28,15 @@ def test_seeds_vary_as_their_fits_do_on_the_same_patients():
     assert seeds.freedom == 2
 
 
+def test_a_seed_is_one_seed_on_all_folds():
+    # What it does to both counts whole; what it gives on one and takes on the other, not.
+    alike = {"one": {0: [fit(0.70), fit(0.74)], 1: [fit(0.80), fit(0.84)]}}
+    assert Seeds.of(alike).variance == pytest.approx(0.0008)
+    assert Seeds.of(alike).freedom == 1
+    against = {"one": {0: [fit(0.70), fit(0.74)], 1: [fit(0.84), fit(0.80)]}}
+    assert Seeds.of(against).variance == pytest.approx(0)
+
+
 def test_what_patients_account_for_is_not_counted_for_seeds_too():
     # The difference of both fits moves by .01 and -.01 without the one or the other patient:
     # its jackknife variance is 1/2 (.0001 + .0001) = .0001, half of that is one fit's own.
@@ -50,18 +59,18 @@ def test_a_recipe_reaches_the_mean_of_its_folds():
 
 
 def test_a_difference_is_as_unsure_as_its_seeds():
-    # Two seeds on each of two folds a side: a variance of .0008 shrinks to .0008 / 4 a side,
+    # Two seeds a side, the same on both folds: a variance of .0004 shrinks to .0002 a side,
     # .0004 of the difference: an error of .02, on 10 degrees of freedom (t = 2.2281).
     one = {0: [fit(0.75), fit(0.75)], 1: [fit(0.75), fit(0.75)]}
     other = {0: [fit(0.72), fit(0.72)], 1: [fit(0.72), fit(0.72)]}
-    verdict = recipe_judge.difference(one, other, Seeds(0.0008, 10))
+    verdict = recipe_judge.difference(one, other, Seeds(0.0004, 10))
     assert verdict.value == pytest.approx(0.03)
     assert verdict.error_seeds == pytest.approx(0.02)
     assert verdict.error_patients == pytest.approx(0)
     assert verdict.low == pytest.approx(0.03 - 2.2281 * 0.02, abs=1e-5)
     assert verdict.high == pytest.approx(0.03 + 2.2281 * 0.02, abs=1e-5)
     assert not verdict.differs
-    assert recipe_judge.difference(one, other, Seeds(0.00008, 10)).differs
+    assert recipe_judge.difference(one, other, Seeds(0.00004, 10)).differs
 
 
 def test_patients_who_are_hard_for_both_recipes_cancel_out():
@@ -83,19 +92,28 @@ def test_no_effect_of_the_design_is_mixed_up_with_another_or_with_two_together()
 
 def test_screening_finds_the_effect_that_is_there():
     cells = recipe_judge.design()
-    # The third factor adds .03; the fifth takes .01 away; the second helps only with the first.
+    # The third factor adds .03; the fifth takes .01 away; the second helps only with the first,
+    # which is .008 in one of the seven contrasts of no factor. Folds differ in level, and by
+    # .006 about the sixth factor.
     reached = 0.7 + 0.015 * cells[:, 2] - 0.005 * cells[:, 4] + 0.004 * cells[:, 0] * cells[:, 1]
-    # Folds differ in level, which is no disagreement about an effect; they disagree by .006
-    # about the sixth factor alone, that is by .003 to either side of its mean:
-    # 2 x .003^2 over 15 degrees of freedom and two folds.
     folds = np.column_stack([reached, reached + 0.02 + 0.003 * cells[:, 5]])
     table = recipe_judge.effects(folds)
     expected = np.array([0, 0, 0.03, 0, -0.01, 0.003, 0, 0])
     assert table["effect"].to_numpy() == pytest.approx(expected, abs=1e-12)
-    error = np.sqrt(2 * 0.003**2 / 15 / 2)
+    error = np.sqrt(0.008**2 / 7)
     assert table["error"].to_numpy() == pytest.approx(error)
-    assert (table["high"] - table["effect"]).to_numpy() == pytest.approx(2.1314 * error, rel=1e-4)
+    assert (table["high"] - table["effect"]).to_numpy() == pytest.approx(2.3646 * error, rel=1e-4)
     assert table["p"][2] < 0.001 and table["p"][0] == pytest.approx(1)
+
+
+def test_a_variance_that_patients_mostly_account_for_is_unsure():
+    # Half of a variance of .0002 on 4 degrees of freedom is the seeds': it is known as badly as
+    # the whole, so on 4 x (1 / 2)^2 = 1 degree.
+    one, other = {0: [fit(0.75)], 1: [fit(0.75)]}, {0: [fit(0.72)], 1: [fit(0.72)]}
+    sure = recipe_judge.difference(one, other, Seeds(0.0001, 4))
+    unsure = recipe_judge.difference(one, other, Seeds(0.0001, 4, 0.0002))
+    assert sure.high - sure.value == pytest.approx(2.7764 * np.sqrt(0.0002), rel=1e-4)
+    assert unsure.high - unsure.value == pytest.approx(12.7062 * np.sqrt(0.0002), rel=1e-4)
 
 
 def test_equal_recipes_are_seldom_called_different_whatever_seeds_do():
@@ -103,7 +121,8 @@ def test_equal_recipes_are_seldom_called_different_whatever_seeds_do():
     # Of 20 campaigns 1 is expected; 5 or more would come in 3 of 1,000 such samples.
     assert (rates["judge"] <= 4 / 20).all() and (rates["screening"] <= 4 / 20).all()
     # The way before: where seeds decide, it finds a difference nearly always.
-    assert rates.loc["seeds decide", "patients_only"] > 0.5
+    for words in ("seeds decide", "seeds decide, alike on both folds"):
+        assert rates.loc[words, "patients_only"] > 0.5
 
 
 @pytest.mark.soak

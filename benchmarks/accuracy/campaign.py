@@ -416,14 +416,14 @@ def collected(
             fold: [
                 estimates(path, everyone)[part]
                 for path in (kept(cell, fold, seed) for seed in cell.seeds)
-                if path.exists() and made_by_this(path)
+                if made_by_this(path, cell)
             ]
             for fold in range(FOLDS)
         }
         if all(fits.values()):
             found[cell.name] = fits
         means = [kept(cell, fold, MEAN) for fold in range(FOLDS)]
-        if all(path.exists() and made_by_this(path) for path in means):
+        if all(made_by_this(path, cell) for path in means):
             found[_mean_of(cell)] = {
                 fold: [estimates(path, everyone)[part]] for fold, path in enumerate(means)
             }
@@ -519,7 +519,7 @@ def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> di
         facts_of(kept(cell, fold, seed))
         for fold in range(FOLDS)
         for seed in ([MEAN] if name != cell.name else cell.seeds)
-        if kept(cell, fold, seed).exists() and made_by_this(kept(cell, fold, seed))
+        if made_by_this(kept(cell, fold, seed), cell)
     ]
     reached = recipe_judge.level(fits, seeds)
     return {
@@ -618,19 +618,23 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
 
 def files(stage: str) -> list[Path]:
     """The kept fits of a stage that this code made."""
-    possible = (
-        kept(cell, fold, seed)
+    return [
+        path
         for cell in CELLS
         if cell.stage == stage
         for fold in range(FOLDS)
         for seed in cell.seeds
-    )
-    return [path for path in possible if path.exists() and made_by_this(path)]
+        if made_by_this(path := kept(cell, fold, seed), cell)
+    ]
 
 
-def made_by_this(path: Path) -> bool:
-    """Whether a kept fit is of this fingerprint."""
-    return facts_of(path)["settings"]["fingerprint"] == fingerprint()
+def made_by_this(path: Path, cell: Cell) -> bool:
+    """Whether a fit is kept, of this fingerprint, and trained as the cell says."""
+    if not path.exists():
+        return False
+    found = facts_of(path)["settings"]
+    wanted = json.loads(json.dumps(_way(cell))) | {"fingerprint": fingerprint()}
+    return {key: found.get(key) for key in wanted} == wanted
 
 
 if __name__ == "__main__":

@@ -21,21 +21,26 @@ from scipy import stats
 from cxr.evaluation import intervals
 from cxr.evaluation.intervals import LEVEL, Estimate
 
-# Fold -> one estimate a seed, each of one column: the mean AUROC over the findings.
+# Fold -> one estimate a seed, each of one column: the mean AUROC over the findings. The same
+# place is the same seed on every fold, which may do the same to all of them.
 Fits = Mapping[int, Sequence[Estimate]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Seeds:
-    """What another seed changes in a fit, beyond what other patients would.
+    """What another seed changes in a recipe's fits on all folds, beyond what patients would.
 
     Attributes:
-        variance: of the AUROC of one fit, pooled over recipes and folds.
-        freedom: of that variance: the fits, less one for each recipe and fold.
+        variance: of the AUROC of one seed, the mean over its folds; pooled over recipes. So it
+            does not matter whether a seed does the same on every fold, or something else.
+        freedom: of that variance: the seeds, less one for each recipe.
+        whole: the variance before what patients account for is taken off, by which it is as
+            unsure; the same where nothing was.
     """
 
     variance: float
     freedom: int
+    whole: float | None = None
 
     @classmethod
     def of(cls, recipes: Mapping[str, Fits]) -> "Seeds":
@@ -44,24 +49,25 @@ class Seeds:
         The variance among the seeds of one recipe on the same patients holds two parts: what
         seeds do to the model, and how differently such models do on these patients. The
         second is in the patients' own variance already, so it is taken off: half of what
-        the jackknife gives for the difference of two such fits.
+        the jackknife gives for the difference of two such seeds.
 
         Raises:
-            ValueError: if no recipe has two seeds on any fold.
+            ValueError: if no recipe has two seeds on every fold.
         """
         total = shared = 0.0
         freedom = 0
-        for fits in (fold for recipe in recipes.values() for fold in recipe.values()):
-            pairs = list(itertools.combinations(fits, 2))
+        for recipe in recipes.values():
+            seeds = [_mean(fits) for fits in zip(*recipe.values(), strict=False)]
+            pairs = list(itertools.combinations(seeds, 2))
             if not pairs:
                 continue
-            free = len(fits) - 1
+            free = len(seeds) - 1
             freedom += free
-            total += free * np.var([fit.value[0] for fit in fits], ddof=1)
+            total += free * np.var([seed.value[0] for seed in seeds], ddof=1)
             shared += free * np.mean([(a - b).error()[0] ** 2 / 2 for a, b in pairs])
         if not freedom:
-            raise ValueError("the variance of seeds needs two seeds of a recipe on a fold")
-        return cls(max(0.0, total - shared) / freedom, freedom)
+            raise ValueError("the variance of seeds needs two seeds of a recipe on every fold")
+        return cls(max(0.0, total - shared) / freedom, freedom, total / freedom)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +88,13 @@ class Verdict:
 
 def mean(fits: Fits) -> Estimate:
     """The mean over folds of the mean over seeds: what one training reaches on average."""
-    folds = [
-        Estimate(
-            np.mean([fit.value for fit in seeds], axis=0),
-            np.mean([fit.without for fit in seeds], axis=0),
-        )
-        for seeds in fits.values()
-    ]
+    return _mean([_mean(seeds) for seeds in fits.values()])
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(
-        np.mean([fold.value for fold in folds], axis=0),
-        np.mean([fold.without for fold in folds], axis=0),
+        np.mean([one.value for one in estimates], axis=0),
+        np.mean([one.without for one in estimates], axis=0),
     )
 
 
@@ -106,16 +109,17 @@ def difference(fits: Fits, other: Fits, seeds: Seeds) -> Verdict:
 
 
 def _share(fits: Fits) -> float:
-    """The variance of the mean, for a variance of 1 of each fit."""
-    return sum(1 / len(seeds) for seeds in fits.values()) / len(fits) ** 2
+    """The variance of the mean, for a variance of 1 of each seed."""
+    return 1 / min(map(len, fits.values()))
 
 
 def _verdict(estimate: Estimate, seeds: Seeds, share: float) -> Verdict:
     parts = np.array([estimate.error()[0] ** 2, seeds.variance * share])
-    freedom = np.array([estimate.freedom(single=False)[0], seeds.freedom])
-    # Satterthwaite's (1946) degrees of freedom of the sum.
     whole = parts.sum()
-    free = whole**2 / (parts**2 / freedom).sum() if whole else 1
+    # Satterthwaite's (1946) degrees of freedom of the sum.
+    unsure = np.array([parts[0], share * (seeds.variance if seeds.whole is None else seeds.whole)])
+    freedom = np.array([estimate.freedom(single=False)[0], seeds.freedom])
+    free = max(1.0, whole**2 / (unsure**2 / freedom).sum()) if whole else 1
     half = stats.t.ppf((1 + LEVEL) / 2, free) * np.sqrt(whole)
     value = float(estimate.value[0])
     return Verdict(value, value - half, value + half, *(float(e) for e in np.sqrt(parts)))
@@ -139,9 +143,9 @@ def design() -> np.ndarray:
 def effects(reached: np.ndarray) -> pd.DataFrame:
     """The effect of each of 8 factors, from one fit a cell and fold.
 
-    Folds have other patients, other training films and other seeds, so how much they
-    disagree tells the error of an effect: it is pooled over all 15 contrasts of the design,
-    those of interactions included.
+    The seven contrasts that belong to no factor, but to interactions alone, tell the error of
+    an effect: other seeds, and whatever else makes cells differ that are trained alike. Folds
+    would not: a cell has the same seed on both, which may do the same to both.
 
     Args:
         reached: mean AUROC, float (16 cells, folds), cells as in `design`.
@@ -150,16 +154,16 @@ def effects(reached: np.ndarray) -> pd.DataFrame:
         One row a factor: `effect` (switched on less switched off, the mean over folds),
         `low`, `high`, `error`, `p`.
     """
-    factors, folds = design(), reached.shape[1]
+    factors = design()
     free = factors[:, :4]
-    words = (w for size in range(1, 5) for w in itertools.combinations(range(4), size))
-    contrasts = np.column_stack([free[:, list(word)].prod(axis=1) for word in words])
-    by_fold = contrasts.T @ reached / (len(factors) / 2)
-    freedom = len(by_fold) * (folds - 1)
-    error = np.sqrt(((by_fold - by_fold.mean(axis=1, keepdims=True)) ** 2).sum() / freedom / folds)
-    effect = (factors.T @ reached / (len(factors) / 2)).mean(axis=1)
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
-    p = 2 * stats.t.sf(np.abs(effect) / error, freedom) if error else np.where(effect, 0.0, 1.0)
+    # Words of one and of three letters are the factors.
+    words = [w for size in (2, 4) for w in itertools.combinations(range(4), size)]
+    idle = np.column_stack([free[:, list(word)].prod(axis=1) for word in words])
+    mean_of_folds, half_of_cells = reached.mean(axis=1), len(factors) / 2
+    effect = factors.T @ mean_of_folds / half_of_cells
+    error = np.sqrt(((idle.T @ mean_of_folds / half_of_cells) ** 2).mean())
+    half = stats.t.ppf((1 + LEVEL) / 2, len(words)) * error
+    p = 2 * stats.t.sf(np.abs(effect) / error, len(words)) if error else np.where(effect, 0.0, 1.0)
     return pd.DataFrame(
         {"effect": effect, "low": effect - half, "high": effect + half, "error": error, "p": p}
     )
@@ -178,10 +182,12 @@ class MadeUp:
 
     Attributes:
         seeds: standard deviation among fits of how well positives are told, in parts of it.
+        alike: whether a seed does so to its fits on all folds, or to each fit on its own.
         recipe, fit: standard deviations of a recipe's and a fit's own views of a film.
     """
 
     seeds: float
+    alike: bool = False
     recipe: float = 0.5
     fit: float = 0.5
     recipes: int = 4
@@ -204,17 +210,19 @@ class MadeUp:
         drawn: dict[str, Fits] = {}
         for recipe in range(self.recipes):
             own = seen + generator.normal(0, self.recipe, shape)
+            luck = generator.normal(0, self.seeds, (self.folds, self.trainings))
+            if self.alike:
+                luck[:] = luck[0]
             drawn[str(recipe)] = {
                 part: [
-                    self._fit(generator, positive, own, codes, fold == part)
-                    for _ in range(self.trainings)
+                    self._fit(generator, positive, own, codes, fold == part, 0.8 * (1 + lucky))
+                    for lucky in luck[part]
                 ]
                 for part in range(self.folds)
             }
         return drawn
 
-    def _fit(self, generator, positive, own, codes, here) -> Estimate:
-        strength = 0.8 * (1 + generator.normal(0, self.seeds))
+    def _fit(self, generator, positive, own, codes, here, strength) -> Estimate:
         scores = own[here] + generator.normal(0, self.fit, own[here].shape)
         scores += strength * positive[here]
         ranked = [
@@ -231,7 +239,9 @@ class MadeUp:
 SETTINGS = {
     "seeds change single films only": MadeUp(seeds=0.0, fit=0.3),
     "seeds and patients weigh the same": MadeUp(seeds=0.06),
+    "the same, alike on both folds": MadeUp(seeds=0.06, alike=True),
     "seeds decide": MadeUp(seeds=0.2, recipe=0.1, fit=0.2),
+    "seeds decide, alike on both folds": MadeUp(seeds=0.2, recipe=0.1, fit=0.2, alike=True),
 }
 
 
