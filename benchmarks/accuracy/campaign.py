@@ -503,7 +503,10 @@ def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
         for name, fits in cells.items():
             rows.append(_row(stage, name, part, fits, seeds))
             if name != first:
-                versus = recipe_judge.difference(fits, cells[first], seeds)
+                # The first one's own trainings, averaged: seeds are the same on both sides.
+                own = name in {_mean_of(cell) for cell in CELLS if cell.name == first}
+                luck = recipe_judge.Seeds(0.0, 1) if own else seeds
+                versus = recipe_judge.difference(fits, cells[first], luck)
                 rows[-1] |= {
                     "against": first,
                     "difference": versus.value,
