@@ -480,3 +480,23 @@ def test_films_without_any_certain_label_are_not_learned_as_healthy(tmp_path, va
     records, _ = sources.read("folder", path)
     with pytest.raises(InputError, match="nothing to learn"):
         sources.certain(records)
+
+
+def test_a_film_of_several_rows_is_found_at_its_first_one(tmp_path):
+    # Films are sorted by name, and the table need not be.
+    rows = [*vindr("b", N, N, N), *vindr("c", N), *vindr("a", N), *vindr("", N)]
+    with pytest.raises(InputError, match="line 7: '' in file is empty"):
+        only("vindr", tmp_path, VINDR, *rows)
+    boxes = written(tmp_path, VINDR, rows[:-1])
+    _, labels, _ = sources._vindr("vindr", boxes)
+    assert labels.index.tolist() == [4, 0, 3]
+
+
+def test_a_film_of_an_archive_is_found_in_its_report(tmp_path):
+    views = [("CXR1_IM-1-1", "PA")]
+    path = reports(tmp_path, (1, ["Mass"], ["CXR1_IM-1-1"]), (2, ["Foo"], ["x"]), views=views)
+    with pytest.raises(InputError, match=r"tgz, ecgen-radiology/2\.xml, film 2: unknown label"):
+        sources.read("indiana", path)
+    path = reports(tmp_path, *((n, [], ["CXR1_IM-1-1"]) for n in (1, 2)), views=views)
+    with pytest.raises(InputError, match=r"2\.xml, film 2: 'CXR1_IM-1-1' stands there twice"):
+        sources.read("indiana", path)

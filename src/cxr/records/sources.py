@@ -270,7 +270,7 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
     names = list(dict.fromkeys(known["label"]))
     if "labels" in rows:
         lists = {text: _listed(path, rows, text) for text in rows["labels"].unique()}
-        return rows, _of_lists(path, rows["labels"].map(lists), known, rows["labels"]), rules
+        return rows, _of_lists(path, rows["labels"].map(lists), known), rules
     wanted = [name for name in names if name in table]
     missing = sorted(set(names) - set(wanted)) if source != "folder" else []
     if missing or not wanted:
@@ -290,6 +290,7 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
 def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """A row a reader and box: two of three readers make a finding positive, one uncertain."""
     boxes, _ = _table(source, path)
+    _refuse(path, boxes["file"][boxes["file"] == ""], "in file is empty")
     known = mapping(source)
     _refuse_unknown(path, boxes["label"], set(known["label"]))
     readers = boxes.groupby("file")["reader"].nunique()
@@ -299,7 +300,10 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     votes = votes.reindex(columns=names, fill_value=0)
     most = 2 * votes.to_numpy() > readers.loc[votes.index].to_numpy()[:, None]
     state = np.where(most, POSITIVE, np.where(votes.to_numpy() > 0, UNCERTAIN, NEGATIVE))
-    labels = pd.DataFrame(state, columns=names).astype("int8")
+    # A film stands where its first row does.
+    first = boxes.index[~boxes["file"].duplicated()]
+    lines = pd.Series(first, index=boxes.loc[first, "file"])[votes.index]
+    labels = pd.DataFrame(state, index=pd.Index(lines), columns=names).astype("int8")
     nothing = [
         label
         for label, says in zip(known["label"], known["says"], strict=True)
@@ -307,15 +311,16 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     ]
     # That one of three sees nothing makes no finding uncertain.
     labels[nothing] = labels[nothing].where(labels[nothing] == POSITIVE, NEGATIVE)
-    rows = pd.DataFrame({"file": votes.index, "patient": votes.index})
+    rows = pd.DataFrame({"file": votes.index, "patient": votes.index}, index=labels.index)
     return rows, labels, {"rows of readers and boxes read as films": len(boxes)}
 
 
 def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Reports with MeSH terms: every film of a report gets its labels, and its own view."""
     views = _views(source, path)
-    films: list[tuple[str, str, str]] = []
+    films: list[tuple[str, str]] = []
     terms: list[list[str]] = []
+    places: list[str] = []
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -329,8 +334,9 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
                 patient = "" if number is None else number.get("id", "")
                 said = [" ".join((m.text or "").split()) for m in report.findall("MeSH/major")]
                 for image in report.findall("parentImage"):
-                    films.append((image.get("id", ""), patient, member.name))
+                    films.append((image.get("id", ""), patient))
                     terms.append(said)
+                    places.append(f"{member.name}, film {len(films):,}")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; set CXR_RECORDS to NLMCXR_reports.tgz.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, ElementTree.ParseError) as error:
@@ -339,13 +345,13 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
         ) from None
     if not films:
         raise InputError(f"{path} holds no report with a film; NLMCXR_reports.tgz does.")
-    rows = pd.DataFrame(films, columns=["file", "patient", "report"])
+    rows = pd.DataFrame(films, columns=["file", "patient"], index=places)
     # Some lists of views number the films of a report, some do not.
     plain = rows["file"].str.replace(r"^(CXR\d+)_\d+_IM", r"\1_IM", regex=True)
     rows["view"] = rows["file"].map(views).fillna(plain.map(views)).fillna("not known")
     known = mapping(source)
     listed = pd.Series([_matched(said, known) for said in terms], index=rows.index)
-    return rows, _of_lists(path, listed, known, rows["report"]), {}
+    return rows, _of_lists(path, listed, known), {}
 
 
 def _views(source: str, path: Path) -> dict[str, str]:
@@ -394,15 +400,14 @@ def _matched(terms: list[str], known: pd.DataFrame) -> list[str]:
 # ---- from labels to findings -------------------------------------------------------------
 
 
-def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
+def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame) -> pd.DataFrame:
     """The state of each label where a film has a list of labels; None where it has no list."""
     names = list(dict.fromkeys(known["label"]))
     unknown = {label for part in lists for label in part or []} - set(names)
     if unknown:
         wrong = lists.map(lambda part: not unknown.isdisjoint(part or []))
-        line = wrong.idxmax()
         raise InputError(
-            f"{path}, {_where(lists.index, line)}: unknown label(s) "
+            f"{path}, {_where(wrong.idxmax())}: unknown label(s) "
             f"{', '.join(sorted(unknown)[:5])} ({int(wrong.sum()):,} films); mend the "
             "table, or say in source_labels.csv what they mean."
         )
@@ -610,15 +615,15 @@ def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
     """Raise an InputError that shows the first of some values, if there are any."""
     if wrong.empty:
         return
-    value, line = str(wrong.iloc[0]), wrong.index[0]
+    value = str(wrong.iloc[0])
     shown = f"'{value}' " if len(value) <= 60 else f"'{value[:57]}...' "
     others = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-    raise InputError(f"{path}, {_where(wrong.index, line)}: {shown}{why}{others}; mend the table.")
+    raise InputError(f"{path}, {_where(wrong.index[0])}: {shown}{why}{others}; mend the table.")
 
 
-def _where(index: pd.Index, line: int) -> str:
-    """Where a row stands; its header is line 1."""
-    return f"line {line + 2:,}"
+def _where(row: object) -> str:
+    """Where a row of a table stands, whose header is line 1, or a film in an archive."""
+    return row if isinstance(row, str) else f"line {row + 2:,}"
 
 
 def _refuse_unknown(path: Path, labels: pd.Series, known: set[str]) -> None:
