@@ -7,15 +7,19 @@ is our reading and can be disputed there. *Uncertain* and *not labelled* are kep
 """
 
 import ast
+import contextlib
+import csv
 import dataclasses
 import gzip
 import io
+import posixpath
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any, TextIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -262,7 +266,10 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         ids = rows["file"].str.extract(r"(patient\d+)/study(\d+)/[^/]+$")
         _refuse(path, rows["file"][ids[0].isna()], "names no patient and study")
         rows["patient"], rows["study"] = ids[0], ids[1].str.zfill(5)
-        rows["view"] = rows["view"].mask(rows["side"] == "Lateral", "Lateral")
+        side = rows["side"].str.lower()
+        known_sides = side.isin(["frontal", "lateral"])
+        _refuse(path, rows["side"][~known_sides], "is no known view: neither Frontal nor Lateral")
+        rows["view"] = rows["view"].mask(side == "lateral", "Lateral")
     if source == "padchest":
         rows["study"] = rows["date"]
         rows["age"] = _age_between(rows["date"], rows["born"])
@@ -359,19 +366,17 @@ def _views(source: str, path: Path) -> dict[str, str]:
     wanted = SOURCES[source].headers
     found: dict[str, str] = {}
     for place in sorted([*path.parent.glob("*.csv"), *path.parent.glob("*.csv.gz")]):
-        header = [name.strip() for name in _head(place).split(",")]
-        names = {name.lower(): name for name in header}
-        columns = [
-            next((names[n] for n in wanted[c] if n in names), None) for c in ("file", "view")
-        ]
-        if None in columns:
+        remedy = "mend it, or take it away from the reports"
+        header = {name.lower() for name in _header(place, remedy)}
+        if any(header.isdisjoint(wanted[column]) for column in ("file", "view")):
             continue
-        table = pd.read_csv(place, usecols=columns, dtype=str, keep_default_na=False)
+        table = _text(place, remedy).rename(columns=str.lower)
+        columns = [next(n for n in wanted[c] if n in header) for c in ("file", "view")]
         for film, view in table[columns].itertuples(index=False):
             name = re.sub(r"(\.(png|jpe?g|dcm))+$", "", film)
             name = re.sub(r"^(?:CXR)?(\d+)_(?=\d*_?IM)", r"CXR\1_", name)
-            if view.strip():
-                found.setdefault(name, view.strip())
+            if view:
+                found.setdefault(name, view)
     if not found:
         raise InputError(
             f"the reports in {path} do not say which films are frontal; put "
@@ -470,16 +475,19 @@ def _tidy(
     for column in ("sex", "age", "view", "study"):
         rows[column] = rows.get(column, "")
     rows["file"] = rows["file"].str.replace("\\", "/").str.strip("/")
-    rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
     for column in ("file", "patient"):
         _refuse(path, rows[column][rows[column] == ""], f"in {column} is empty")
+    # "./a.png" is "a.png".
+    rows["file"] = rows["file"].map(posixpath.normpath)
+    rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
     same = pd.concat([rows, labels], axis=1).duplicated()
     rules["rows that repeat another one: left out"] = int(same.sum())
     rows, labels = rows[~same], labels[~same]
     twice = rows["file"][rows["file"].duplicated()]
     _refuse(path, twice, "stands there twice, with different content")
-    view = rows["view"].map(about.frontal)
-    lateral = rows["view"].isin([*about.lateral, "not known"])
+    said = rows["view"].str.lower()
+    view = said.map({name.lower(): view for name, view in about.frontal.items()})
+    lateral = said.isin([*map(str.lower, about.lateral), "not known"])
     _refuse(path, rows["view"][view.isna() & ~lateral], "is no known view")
     rules["lateral, or no view that is used: left out"] = int(lateral.sum())
     unfit = labels[list(known.loc[known["says"] == "left out", "label"])].eq(1).any(axis=1)
@@ -541,18 +549,7 @@ def _numbered(about: Source, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A CSV's columns that we know, under our names, and the whole, all as stripped text."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name the source's table.") from None
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path} is not a readable CSV file ({str(error).strip()}); name the source's table."
-        ) from None
-    table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
-    table = table.rename(columns=str.strip)
-    # Lines without content keep their numbers.
-    table = table[(table != "").any(axis=1)]
+    table = _text(path, "name the source's table")
     names = {name.lower(): name for name in table.columns}
     taken = {
         column: next((names[n.lower()] for n in known if n.lower() in names), None)
@@ -575,24 +572,42 @@ def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, table
 
 
+def _text(path: Path, remedy: str) -> pd.DataFrame:
+    """A CSV as stripped text; lines without content are left out, and keep their numbers.
+
+    Args:
+        remedy: what to do about a file that cannot be read.
+    """
+    titles = [name.lower() for name in _header(path, remedy)]
+    twice = sorted({name for name in titles if name and titles.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
+    with _readable(path, remedy), _opened(path, errors="strict") as file:
+        table = pd.read_csv(
+            file, dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True
+        )
+        table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
+    table = table.rename(columns=str.strip)
+    return table[(table != "").any(axis=1)]
+
+
 def _rectangular(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """The table, its rows as long as its header.
 
     pandas takes what a row has more for its name, and every value then stands one column to
     the left of its own.
     """
-    titles = [name.strip(" \"'\t\r\n").lower() for name in _head(path).split(",")]
-    twice = sorted({name for name in titles if name and titles.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
     if isinstance(table.index, pd.RangeIndex):
+        _refuse_short(path, len(table.columns))
         return table
     columns, full = table.columns, table.reset_index()
     more = full.shape[1] - len(columns)
     if full.iloc[:, -more:].isin(["", np.nan]).all(axis=None):
+        _refuse_short(path, len(columns))
         full = full.iloc[:, :-more]
     elif more == 1 and full.iloc[:, 0].astype(str).str.fullmatch(r"\d+").all():
         # R's row names.
+        _refuse_short(path, full.shape[1])
         full = full.iloc[:, 1:]
     else:
         raise InputError(
@@ -602,13 +617,54 @@ def _rectangular(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return full.set_axis(columns, axis=1).astype(str)
 
 
+def _refuse_short(path: Path, fields: int) -> None:
+    """Raise an InputError that shows the first row of fewer fields, which pandas fills up.
+
+    A table that was cut off ends in one, and what it lacks would count as not labelled.
+    """
+    with _opened(path) as file:
+        lines = csv.reader(file, skipinitialspace=True)
+        # The header lacks the name of R's row names.
+        next(lines, None)
+        for row in lines:
+            if len(row) < fields and any(map(str.strip, row)):
+                raise InputError(
+                    f"{path}, line {lines.line_num:,}: ends after {len(row)} of {fields} fields; "
+                    "get the whole table, or mend it."
+                )
+
+
+@contextlib.contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    """Say of a CSV that cannot be read why, and what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; {remedy}.") from None
+    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
+        raise InputError(
+            f"{path} is not a readable CSV file ({str(error).strip()}); {remedy}."
+        ) from None
+
+
+def _header(path: Path, remedy: str) -> list[str]:
+    """The names that a CSV's first line gives its columns."""
+    with _readable(path, remedy), _opened(path) as file:
+        return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
+
+
 def _head(path: Path) -> str:
     """The first line of a text file, also gzipped."""
+    with _opened(path) as file:
+        return file.readline()
+
+
+def _opened(path: Path, errors: str = "replace") -> TextIO:
+    """A text file, also gzipped."""
     with path.open("rb") as file:
         content = file.read(2)
     opened: Callable = gzip.open if content == b"\x1f\x8b" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
+    return opened(path, "rt", encoding="utf-8-sig", errors=errors, newline="")
 
 
 def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
@@ -621,7 +677,7 @@ def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
     raise InputError(f"{path}, {_where(wrong.index[0])}: {shown}{why}{others}; mend the table.")
 
 
-def _where(row: object) -> str:
+def _where(row: Any) -> str:
     """Where a row of a table stands, whose header is line 1, or a film in an archive."""
     return row if isinstance(row, str) else f"line {row + 2:,}"
 
