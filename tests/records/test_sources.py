@@ -577,3 +577,60 @@ def test_views_that_cannot_be_read_are_named(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         sources.read("indiana", path)
     assert str(tmp_path / "views.csv") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [("12", "0012"), ("12", "12.0"), ("p12", "P12"), ("p012", "p12"), ("CXR1", "1"), ("é", "É")],
+)
+def test_a_patient_under_two_spellings_is_not_two_people(tmp_path, one, other):
+    rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(("77", one, other))]
+    with pytest.raises(InputError, match=f"line 4: patient '{other}' is '{one}' in another spel"):
+        only("folder", tmp_path, FOLDER, *rows)
+
+
+def test_a_patient_of_indiana_under_two_spellings_is_refused(tmp_path):
+    path = reports(
+        tmp_path, (1, [], ["CXR1_IM-1-1"]), ("01", [], ["a"]), views=[("CXR1_IM-1-1", "PA")]
+    )
+    with pytest.raises(InputError, match=r"1\.xml, film 2: patient 'CXR01' is 'CXR1'"):
+        sources.read("indiana", path)
+
+
+def test_patients_of_different_names_are_different_people(tmp_path):
+    names = ("1", "10", "100", "a1", "b1", "1.5", "1-1", "11")
+    rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(names)]
+    assert only("folder", tmp_path, FOLDER, *rows)["patient_id"].nunique() == len(names)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Pleural Thickening", "pleural-thickening", "PLEURAL_THICKENING", "pleuralthickening"],
+)
+def test_a_column_is_a_finding_however_it_is_written(tmp_path, column):
+    records = only("folder", tmp_path, f"film,patient_id,{column},effusion", "a.png,1,1,0")
+    assert state(records, "Pleural_Thickening") == 1 and state(records, "Effusion") == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "Pleural Thickening,Pleural_Thickening",
+            "1,0",
+            "2 columns of Pleural_Thickening: Pleural",
+        ),
+        ("labels,mass", "Effusion,1", "says the same in the column labels and in Mass; keep"),
+        ("no finding,Mass", "1,1", r"line 2: 'a\.png' is called No Finding and has one"),
+    ],
+)
+def test_two_columns_cannot_say_one_thing(tmp_path, header, row, message):
+    with pytest.raises(InputError, match=message):
+        only("folder", tmp_path, f"film,patient_id,{header}", f"a.png,1,{row}")
+
+
+def test_the_finding_that_keeps_films_from_training_is_named(tmp_path):
+    rows = [f"{n}.png,{n},{n % 2},{1 if n == 1 else ''}" for n in range(1, 101)]
+    records = only("folder", tmp_path, "film,patient_id,Effusion,Mass", *rows)
+    with pytest.raises(InputError, match=r"only 1 of 100 .*Mass, .* not labelled on 99 .* on 0"):
+        sources.certain(records)

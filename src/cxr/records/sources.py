@@ -219,12 +219,17 @@ def certain(records: pd.DataFrame) -> pd.DataFrame:
             f"none of the {len(records):,} films of {source} has a label that is certain, so "
             "there is nothing to learn from them."
         )
-    known = states(records)[findings_known].ge(NEGATIVE).all(axis=1)
+    state = states(records)[findings_known]
+    known = state.ge(NEGATIVE).all(axis=1)
     if 2 * known.sum() < len(records):
+        worst = state.lt(NEGATIVE).sum().idxmax()
+        blank, vague = (int((state[worst] == s).sum()) for s in (NOT_LABELLED, UNCERTAIN))
         raise InputError(
             f"only {int(known.sum()):,} of {len(records):,} films of {source} are certain on every "
-            "finding that it labels, and training takes no others; judge a run by them instead: "
-            "python -m cxr external."
+            f"finding that it labels, and training takes no others ({worst}, the worst of them, is "
+            f"not labelled on {blank:,} films and uncertain on {vague:,}); label them, take such a "
+            "finding out of the table, or judge a run by these films instead: python -m cxr "
+            "external."
         )
     return records[known].reset_index(drop=True)
 
@@ -275,6 +280,14 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         rows["age"] = _age_between(rows["date"], rows["born"])
     known = mapping(source)
     names = list(dict.fromkeys(known["label"]))
+    if source == "folder":
+        table = _named(path, table, names)
+        columns = [name for name in names if name in table]
+        if "labels" in rows and columns:
+            raise InputError(
+                f"{path} says the same in the column labels and in {', '.join(columns)}; keep "
+                "either."
+            )
     if "labels" in rows:
         lists = {text: _listed(path, rows, text) for text in rows["labels"].unique()}
         return rows, _of_lists(path, rows["labels"].map(lists), known), rules
@@ -291,7 +304,24 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         text = table[name].str.replace(r"\.0+$", "", regex=True).str.lower()
         _refuse(path, table[name][~text.isin(spelled)], f"in {name} is none of 1, 0, -1 and empty")
         labels[name] = text.map(spelled).astype("int8")
+    if source == "folder":
+        nothing = labels[findings.NO_FINDING].eq(POSITIVE)
+        both = nothing & labels[list(FINDINGS)].eq(POSITIVE).any(axis=1)
+        _refuse(path, rows["file"][both], f"is called {findings.NO_FINDING} and has one")
     return rows, labels, rules
+
+
+def _named(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The table, its columns of findings named as here: "pleural-thickening" is one, too."""
+    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in names}
+    taken = {c: plain.get(re.sub(r"[\s_-]", "", c).lower(), "") for c in table}
+    for name in names:
+        columns = [column for column, finding in taken.items() if finding == name]
+        if len(columns) > 1:
+            raise InputError(
+                f"{path} has {len(columns)} columns of {name}: {', '.join(columns)}; keep one."
+            )
+    return table.rename(columns={column: name for column, name in taken.items() if name})
 
 
 def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
@@ -480,6 +510,7 @@ def _tidy(
     # "./a.png" is "a.png".
     rows["file"] = rows["file"].map(posixpath.normpath)
     rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
+    _refuse_two_spellings(path, rows["patient"])
     same = pd.concat([rows, labels], axis=1).duplicated()
     rules["rows that repeat another one: left out"] = int(same.sum())
     rows, labels = rows[~same], labels[~same]
@@ -680,6 +711,27 @@ def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
 def _where(row: Any) -> str:
     """Where a row of a table stands, whose header is line 1, or a film in an archive."""
     return row if isinstance(row, str) else f"line {row + 2:,}"
+
+
+def _refuse_two_spellings(path: Path, patients: pd.Series) -> None:
+    """Raise an InputError if two numbers of patients differ in nothing that tells people apart.
+
+    That is case, zeros in front, ".0" behind, and Indiana's "CXR": one person as two could be
+    in training and in the test.
+    """
+    spellings = patients.drop_duplicates()
+    plain = spellings.str.lower().str.replace(r"\.0+$", "", regex=True)
+    plain = plain.str.replace(r"^cxr(?=\d)", "", regex=True)
+    plain = plain.str.replace(r"^(\D*)0+(?=\d)", r"\1", regex=True)
+    again = plain.duplicated()
+    if again.any():
+        row = again.idxmax()
+        first = spellings[plain == plain[row]].iloc[0]
+        raise InputError(
+            f"{path}, {_where(row)}: patient '{spellings[row]}' is '{first}' in another spelling, "
+            f"and would count as two people ({int(again.sum()):,} such spellings); write each "
+            "patient in one way."
+        )
 
 
 def _refuse_unknown(path: Path, labels: pd.Series, known: set[str]) -> None:
