@@ -522,7 +522,7 @@ def test_a_row_that_is_cut_off_is_not_read_as_unlabelled(tmp_path, source, heade
 
 @pytest.mark.parametrize("side, films", [("lateral", 1), ("Lateral", 1), ("frontal", 2)])
 def test_views_are_the_same_in_all_cases(tmp_path, side, films):
-    rows = [chexpert(), chexpert("a/patient1/study1/2.jpg").replace("Frontal", side)]
+    rows = [chexpert(), chexpert("a/patient00002/study1/2.jpg").replace("Frontal", side)]
     assert len(only("chexpert", tmp_path, CHEXPERT, *rows)) == films
     rows = [padchest("['normal']", f"{n}.png", view=n) for n in ("pa", "Ap_Horizontal", "costal")]
     assert list(only("padchest", tmp_path, PADCHEST, *rows)["view"]) == ["AP", "PA"]
