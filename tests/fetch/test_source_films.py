@@ -9,8 +9,9 @@ from PIL import Image
 
 from cxr.config import load_config
 from cxr.errors import InputError
-from cxr.fetch import download, selection, small_files
+from cxr.fetch import download, selection, small_files, source_films
 from cxr.fetch.archives import open_archives
+from cxr.fetch.manifest import Manifest, data_settings
 from cxr.records import nih, sources, split_files, splits
 from tests.made_up import shared_patients
 
@@ -52,7 +53,8 @@ def test_films_and_records_are_kept_as_the_notebooks_take_them(config):
     # 81 rows, of which the 20 without a label cannot be trained on.
     assert "kept: 61 films" in table["file"].tolist()
     assert "nothing known of any finding: 20 films" in table["file"].tolist()
-    assert row.loc[0, "state"] == "stored; 1 could not be read" and row.loc[0, "films"] == 59
+    said = "stored; 1 could not be read; 1 of the table's are not in "
+    assert row.loc[0, "state"] == f"{said}{config.images}" and row.loc[0, "films"] == 59
     checks = inventory.set_index("check")["films"]
     assert (checks["on disk"], checks["missing"], checks["unreadable"]) == (59, 1, 1)
     paths = download.available(config, size=64)
@@ -111,3 +113,48 @@ def test_settings_that_no_source_can_have_are_refused(tmp_path, changed, message
     given |= {"CXR_IMAGES": str(tmp_path), "CXR_PROFILE": "full"}
     with pytest.raises(InputError, match=message):
         load_config(given | changed)
+
+
+def test_a_picture_is_never_taken_for_another_films(config):
+    _, records, _, _ = fetched(config)
+    files = records.set_index("film")["file"]
+    names = files.index[files.str.startswith("p5/")]
+    pictures = [config.data / "images" / name for name in names]
+    first, second = (picture.read_bytes() for picture in pictures)
+    # Another reading of the table leaves out the patient's first film: the second has its name.
+    table = pd.read_csv(config.records)
+    (config.data / "manifest.json").unlink()
+    table[table["film"] != "p5/0.jpg"].to_csv(config.records, index=False)
+    fetched(config)
+    assert pictures[0].read_bytes() == second != first
+    # A picture that does not say what it is, of a film whose file is gone, is set aside.
+    with Image.open(pictures[0]) as image:
+        image.save(pictures[0])
+    (config.images / "p5" / "1.jpg").unlink()
+    _, _, row, inventory = fetched(config)
+    assert not pictures[0].exists() and pictures[0].with_name(f"{names[0]}.other").exists()
+    assert "2 of the table's are not in" in row.loc[0, "state"]
+    assert inventory.set_index("check")["films"]["missing"] == 2
+
+
+def test_data_of_before_pictures_said_their_film_are_made_again(config):
+    fetched(config)
+    picture = next(iter(download.available(config).values()))
+    whole = picture.read_bytes()
+    Image.new("L", (64, 64), 128).save(picture)
+    fetched(config)
+    assert picture.read_bytes() == whole
+
+
+def test_data_of_another_mapping_are_not_up_to_date(config, monkeypatch):
+    fetched(config)
+    known = sources.mapping("folder")
+    other = known.assign(says=known["says"].replace("positive", "uncertain"))
+    monkeypatch.setattr(sources, "mapping", lambda _: other)
+    with pytest.raises(InputError, match=r"made with other settings \(mapping was "):
+        Manifest(config.data, data_settings(config))
+
+
+def test_films_without_a_file_are_named():
+    records = pd.DataFrame({"film": ["b", "a", "c"]})
+    assert source_films.absent(records, {"c": "some/path"}) == ["a", "b"]

@@ -1,5 +1,6 @@
 """Other hospitals' tables: each trap as its documentation, or its real table, has it."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -479,4 +480,157 @@ def test_films_without_any_certain_label_are_not_learned_as_healthy(tmp_path, va
     path.write_text(f"film,patient_id,Mass\na.png,1,{value}\nb.png,2,{value}\n")
     records, _ = sources.read("folder", path)
     with pytest.raises(InputError, match="nothing to learn"):
+        sources.certain(records)
+
+
+def test_a_film_of_several_rows_is_found_at_its_first_one(tmp_path):
+    # Films are sorted by name, and the table need not be.
+    rows = [*vindr("b", N, N, N), *vindr("c", N), *vindr("a", N), *vindr("", N)]
+    with pytest.raises(InputError, match="line 7: '' in file is empty"):
+        only("vindr", tmp_path, VINDR, *rows)
+    boxes = written(tmp_path, VINDR, rows[:-1])
+    _, labels, _ = sources._vindr("vindr", boxes)
+    assert labels.index.tolist() == [4, 0, 3]
+
+
+def test_a_film_of_an_archive_is_found_in_its_report(tmp_path):
+    views = [("CXR1_IM-1-1", "PA")]
+    path = reports(tmp_path, (1, ["Mass"], ["CXR1_IM-1-1"]), (2, ["Foo"], ["x"]), views=views)
+    with pytest.raises(InputError, match=r"tgz, ecgen-radiology/2\.xml, film 2: unknown label"):
+        sources.read("indiana", path)
+    path = reports(tmp_path, *((n, [], ["CXR1_IM-1-1"]) for n in (1, 2)), views=views)
+    with pytest.raises(InputError, match=r"2\.xml, film 2: 'CXR1_IM-1-1' stands there twice"):
+        sources.read("indiana", path)
+
+
+@pytest.mark.parametrize(
+    ("source", "header", "row"),
+    [
+        ("folder", "film,patient_id,Mass,Hernia", "b.png,1"),
+        ("folder", "film,patient_id,Mass,Hernia", "b.png,1,0"),
+        ("chexpert", CHEXPERT, "CheXpert/train/patient00001/study1/view1.jpg,Female,87,Frontal"),
+        ("vindr", VINDR, "b,No finding,14"),
+    ],
+)
+def test_a_row_that_is_cut_off_is_not_read_as_unlabelled(tmp_path, source, header, row):
+    whole = {"folder": "a.png,1,0,", "chexpert": chexpert(), "vindr": vindr("a", N)[0]}[source]
+    only(source, tmp_path, header, whole, "")
+    fields = row.count(",") + 1
+    with pytest.raises(InputError, match=rf"line 4: ends after {fields} of \d+ fields"):
+        only(source, tmp_path, header, whole, "", row)
+
+
+@pytest.mark.parametrize("side, films", [("lateral", 1), ("Lateral", 1), ("frontal", 2)])
+def test_views_are_the_same_in_all_cases(tmp_path, side, films):
+    rows = [chexpert(), chexpert("a/patient00002/study1/2.jpg").replace("Frontal", side)]
+    assert len(only("chexpert", tmp_path, CHEXPERT, *rows)) == films
+    rows = [padchest("['normal']", f"{n}.png", view=n) for n in ("pa", "Ap_Horizontal", "costal")]
+    assert list(only("padchest", tmp_path, PADCHEST, *rows)["view"]) == ["AP", "PA"]
+
+
+def test_a_side_that_is_cut_off_is_no_frontal_one(tmp_path):
+    row = chexpert().replace("Frontal", "Fro")
+    with pytest.raises(InputError, match="'Fro' is no known view: neither Frontal nor Lateral"):
+        only("chexpert", tmp_path, CHEXPERT, row)
+
+
+def test_one_film_under_two_paths_is_one_film(tmp_path):
+    rows = [f"{path},1,50,F,PA,0,1" for path in ("a.png", "./a.png", "x/../a.png", "a/b.png")]
+    assert list(only("folder", tmp_path, FOLDER, *rows)["file"]) == ["a.png", "a/b.png"]
+    with pytest.raises(InputError, match=r"line 3: 'a\.png' stands there twice, with different"):
+        only("folder", tmp_path, FOLDER, rows[0], "./a.png,2,50,F,PA,0,1")
+
+
+VIEWS = "uid,filename,projection\n1,1_IM-0001-3001.dcm.png,Frontal\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        VIEWS,
+        VIEWS.replace(",", ", "),
+        VIEWS.replace("uid,filename,projection", '"uid", "FileName" ,"projection"'),
+        "\ufeff" + VIEWS.replace("\n", "\r\n"),
+    ],
+)
+def test_indianas_views_are_read_however_their_header_is_written(tmp_path, text):
+    path = reports(tmp_path, (1, ["normal"], ["CXR1_1_IM-0001-3001"]))
+    (tmp_path / "indiana_projections.csv").write_text(text, encoding="utf-8", newline="")
+    # Tables of something else do not matter.
+    (tmp_path / "other.csv").write_bytes(b"na\xefve,words\n1\n")
+    assert len(sources.read("indiana", path)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (VIEWS.replace("Fr", "Fré").encode("latin-1"), "not a readable CSV file .*; mend it, or"),
+        (gzip.compress(VIEWS.encode())[:-9], "not a readable CSV file .*; mend it, or take it"),
+        (b"\x1f\x8b\x08\x00abc", "not a readable CSV file"),
+        (VIEWS.encode() + b"1,1_IM-0001-4001", "line 3: ends after 2 of 3 fields"),
+        (VIEWS.encode() + b"1,1_IM-0001-4001,Lateral,x,y\n", "not a readable CSV file"),
+    ],
+)
+def test_views_that_cannot_be_read_are_named(tmp_path, content, message):
+    path = reports(tmp_path, (1, ["normal"], ["CXR1_1_IM-0001-3001"]))
+    (tmp_path / "views.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        sources.read("indiana", path)
+    assert str(tmp_path / "views.csv") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [("12", "0012"), ("12", "12.0"), ("p12", "P12"), ("p012", "p12"), ("CXR1", "1"), ("é", "É")],
+)
+def test_a_patient_under_two_spellings_is_not_two_people(tmp_path, one, other):
+    rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(("77", one, other))]
+    with pytest.raises(InputError, match=f"line 4: patient '{other}' is '{one}' in another spel"):
+        only("folder", tmp_path, FOLDER, *rows)
+
+
+def test_a_patient_of_indiana_under_two_spellings_is_refused(tmp_path):
+    path = reports(
+        tmp_path, (1, [], ["CXR1_IM-1-1"]), ("01", [], ["a"]), views=[("CXR1_IM-1-1", "PA")]
+    )
+    with pytest.raises(InputError, match=r"1\.xml, film 2: patient 'CXR01' is 'CXR1'"):
+        sources.read("indiana", path)
+
+
+def test_patients_of_different_names_are_different_people(tmp_path):
+    names = ("1", "10", "100", "a1", "b1", "1.5", "1-1", "11")
+    rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(names)]
+    assert only("folder", tmp_path, FOLDER, *rows)["patient_id"].nunique() == len(names)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Pleural Thickening", "pleural-thickening", "PLEURAL_THICKENING", "pleuralthickening"],
+)
+def test_a_column_is_a_finding_however_it_is_written(tmp_path, column):
+    records = only("folder", tmp_path, f"film,patient_id,{column},effusion", "a.png,1,1,0")
+    assert state(records, "Pleural_Thickening") == 1 and state(records, "Effusion") == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "Pleural Thickening,Pleural_Thickening",
+            "1,0",
+            "2 columns of Pleural_Thickening: Pleural",
+        ),
+        ("labels,mass", "Effusion,1", "says the same in the column labels and in Mass; keep"),
+        ("no finding,Mass", "1,1", r"line 2: 'a\.png' is called No Finding and has one"),
+    ],
+)
+def test_two_columns_cannot_say_one_thing(tmp_path, header, row, message):
+    with pytest.raises(InputError, match=message):
+        only("folder", tmp_path, f"film,patient_id,{header}", f"a.png,1,{row}")
+
+
+def test_the_finding_that_keeps_films_from_training_is_named(tmp_path):
+    rows = [f"{n}.png,{n},{n % 2},{1 if n == 1 else ''}" for n in range(1, 101)]
+    records = only("folder", tmp_path, "film,patient_id,Effusion,Mass", *rows)
+    with pytest.raises(InputError, match=r"only 1 of 100 .*Mass, .* not labelled on 99 .* on 0"):
         sources.certain(records)

@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS, NO_FINDING
+from cxr.publish import record_conclusions
 from cxr.records import balancing, nih, split_checks, split_files, split_lists, splits
 
 # ---- patient ----
@@ -82,6 +83,30 @@ def test_patients_with_too_many_films_each_are_refused():
     # 20 films are cut into 10, 6 and 4; patients with five each cannot add up to 6.
     with pytest.raises(InputError, match=r"exactly 10 films for train, 6 .* 4 films for test"):
         splits.make_split(people([5, 5, 5, 5]), "patient", min_combination=0)
+
+
+@pytest.mark.parametrize(
+    ("films", "sizes"),
+    [
+        ([2] * 501, {"train": 492, "validation": 300, "test": 210}),
+        ([5] * 4, {"train": 10, "validation": 5, "test": 5}),
+        # One patient has most films; the others are shared out.
+        ([300] + [1] * 100, {"train": 300, "validation": 68, "test": 32}),
+    ],
+)
+def test_another_hospitals_sizes_are_as_near_as_whole_patients_allow(films, sizes):
+    frame = people(films)
+    with pytest.raises(InputError, match="no choice of whole patients"):
+        splits.make_split(frame, "patient", min_combination=0)
+    frame["source"] = "folder"
+    split = splits.make_split(frame, "patient", min_combination=0)
+    wanted = splits.proportional_sizes(len(frame))
+    off = {name: abs(count - wanted[name]) for name, count in split.value_counts().items()}
+    nearest = {name: abs(count - wanted[name]) for name, count in sizes.items()}
+    assert sum(off.values()) == sum(nearest.values()) and set(off) == set(splits.NAMES)
+    assert shared_patients(frame, split) == 0
+    told = record_conclusions.balanced({"patient": split_checks.balance(frame, split)})
+    assert "Whole patients do not allow the wanted sizes, and `patient` is off by" in told
 
 
 def test_one_division_is_found_where_only_one_exists():

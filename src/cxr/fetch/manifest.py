@@ -9,12 +9,17 @@ from pathlib import Path
 from cxr import artifacts
 from cxr.config import Config
 from cxr.errors import InputError
+from cxr.records import sources
 
 
 def data_settings(config: Config) -> dict:
     """The settings that decide which films and records `data/` holds."""
     if config.source != "nih":
         own = {"films": str(config.images), "source": config.source}
+        # What the labels mean decides which films are kept, and so which number each has.
+        own["mapping"] = artifacts.fingerprint(
+            map("\t".join, sources.mapping(config.source).itertuples(index=False))
+        )
         return own | {"store_size": config.store_size} | _records(config)
     if config.images is not None:
         return {"films": str(config.images)} | _records(config)

@@ -3,10 +3,11 @@
 import collections
 import concurrent.futures
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cxr import artifacts, progress
 from cxr.config import Config
@@ -17,6 +18,9 @@ from cxr.records import sources
 
 # Side in pixels of stored films, unless another is asked for: as NIH's.
 _SIDE = 1024
+
+# The text chunk of a stored film that says which file of the source it was made from.
+_MADE_FROM = "Source"
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
@@ -78,11 +82,19 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def absent(records: pd.DataFrame, found: Collection[str]) -> list[str]:
+    """The films of the records that `find` did not find, sorted."""
+    return sorted(set(records["film"]) - set(found))
+
+
 def store(config: Config) -> pd.DataFrame:
     """Keep a source's films below `data` as NIH's are kept: 8-bit grey squares, PNG.
 
     Sides are stretched, as NIH stretched its films. A film that is there already is not
-    made again; one smaller than asked for is kept at its own size.
+    made again; one smaller than asked for is kept at its own size. Names are running numbers,
+    so that one may be another film's by now: each picture says what it was made from, and one
+    that says something else, or nothing, is made again, or set aside as `<name>.other` where
+    its file is absent.
 
     Returns:
         As `download.fetch_films`.
@@ -92,18 +104,25 @@ def store(config: Config) -> pd.DataFrame:
     paths = find(config.images, records)
     images, size = config.data / "images", config.store_size or _SIDE
     images.mkdir(parents=True, exist_ok=True)
+    files = dict(zip(records["film"], records["file"], strict=True))
+    gone = absent(records, paths)
+    for film in gone:
+        _set_aside(images / film, files[film])
 
     def keep(film: str) -> str:
         place = images / film
-        if place.exists():
+        if _made_from(place) == files[film]:
             return ""
         try:
             read = reading.read(paths[film])
             square = read.square(min(size, *read.pixels.shape))
         except InputError as error:
+            _set_aside(place, files[film])
             return str(error)
+        facts = PngImagePlugin.PngInfo()
+        facts.add_itxt(_MADE_FROM, files[film])
         with artifacts.atomic(place) as temporary:
-            Image.fromarray(square).save(temporary, format="PNG", compress_level=1)
+            Image.fromarray(square).save(temporary, "PNG", compress_level=1, pnginfo=facts)
         return ""
 
     refused = {}
@@ -121,8 +140,28 @@ def store(config: Config) -> pd.DataFrame:
     manifest = Manifest(config.data, data_settings(config))
     manifest.note("archives", config.source, **facts, refused=refused, time=artifacts.now())
     row = {"archive": config.source, "films": len(paths) - len(refused)} | facts
-    row |= {"state": f"stored; {len(refused):,} could not be read" if refused else "stored"}
+    state = ["stored"]
+    if refused:
+        state.append(f"{len(refused):,} could not be read")
+    if gone:
+        state.append(f"{len(gone):,} of the table's are not in {config.images}")
+    row |= {"state": "; ".join(state)}
     return pd.DataFrame([row])
+
+
+def _made_from(picture: Path) -> str | None:
+    """Which file of the source a stored film was made from; None if it does not say."""
+    try:
+        with Image.open(picture) as image:
+            return image.info.get(_MADE_FROM)
+    except OSError:
+        return None
+
+
+def _set_aside(picture: Path, file: str) -> None:
+    """Rename a stored film, if there is one, that was not made from a file of the source."""
+    if picture.exists() and _made_from(picture) != file:
+        picture.replace(picture.with_name(f"{picture.name}.other"))
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxr.evaluation import ranking
 from cxr.findings import FINDINGS, NO_FINDING, label
-from cxr.records.splits import NAMES
+from cxr.records.splits import NAMES, proportional_sizes
 
 # Films that a share or a median must rest on, and films of two findings together.
 FEWEST_FILMS = 20
@@ -411,8 +411,21 @@ def balanced(balances: Mapping[str, pd.DataFrame]) -> str:
     return (
         f"In the order {names}: the trait that is furthest from proportion is off by {most} films "
         f"in some part, the median trait by {half}; the patients with a finding, on whom the "
-        f"intervals of 300 rest, by {patients} at most. `patient` has exactly the wanted sizes; "
+        f"intervals of 300 rest, by {patients} at most. {_sizes_met(balances['patient'])}; "
         "the table above holds those of the others."
+    )
+
+
+def _sizes_met(balance: pd.DataFrame) -> str:
+    """Whether the patient split has the wanted sizes; every film is in one band of ages."""
+    bands = balance[balance["trait"].str.startswith("Age ")]
+    sizes = bands.groupby("split")["films"].sum()
+    wanted = proportional_sizes(int(sizes.sum()))
+    off = {name: int(sizes[name]) - films for name, films in wanted.items()}
+    if not any(off.values()):
+        return "`patient` has exactly the wanted sizes"
+    return "Whole patients do not allow the wanted sizes, and `patient` is off by " + ", ".join(
+        f"{films:+,} films in {name}" for name, films in off.items()
     )
 
 

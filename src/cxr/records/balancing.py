@@ -12,7 +12,9 @@ from cxr.findings import FINDINGS, NO_FINDING
 AGE_BANDS = (17, 34, 49, 64)
 
 
-def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) -> pd.Series:
+def by_patient(
+    records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int, exactly: bool = True
+) -> pd.Series:
     """Give whole patients to the parts: exact sizes in films, all else in proportion.
 
     Patients with equally many films are drawn at random, as many for each part as
@@ -27,6 +29,7 @@ def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) ->
         records: as `nih.read_records` returns them.
         sizes: name of each part, two or more, and its films; they add up to all films.
         seed: decides who goes where.
+        exactly: refuse sizes that whole patients do not allow; else the nearest are taken.
 
     Returns:
         Name of the part per film, index as `records`.
@@ -48,6 +51,8 @@ def by_patient(records: pd.DataFrame, sizes: Mapping[str, int], *, seed: int) ->
     drawn = _draw(films, wanted, random)
     met = (np.bincount(drawn, weights=films, minlength=len(wanted)) == wanted).all()
     part = drawn if met else _draw_exactly(films, wanted, random)
+    if part is None and not exactly:
+        part = _draw_nearest(films, wanted, random)
     if part is None:
         raise InputError(
             f"no choice of whole patients, out of {len(patients):,}, was found that gives exactly "
@@ -228,6 +233,36 @@ def _draw_exactly(
         part[patient] = axis + 1
         state[axis] -= films[patient]
     return part
+
+
+def _draw_nearest(
+    films: np.ndarray, wanted: np.ndarray, random: np.random.Generator
+) -> np.ndarray | None:
+    """Divide the patients so that the sizes are near `wanted`, where none meets it.
+
+    From the draw in proportion on, single patients move while that brings the sizes nearer.
+    Where all patients have equally many films, no other division is nearer.
+
+    Returns:
+        Part per patient; None if a part stays empty.
+    """
+    part = _draw(films, wanted, random)
+    over = np.bincount(part, weights=films, minlength=len(wanted)).astype(np.int64) - wanted
+    while True:
+        # A move of `size` films from a to b lowers the squared deviations by twice the gain.
+        moves = [
+            (size * (over[a] - over[b] - size), size, a, b)
+            for a in range(len(wanted))
+            for b in range(len(wanted))
+            for size in np.unique(films[part == a])
+        ]
+        gain, size, a, b = max(moves)
+        if gain <= 0:
+            break
+        part[np.flatnonzero((part == a) & (films == size))[0]] = b
+        over[a] -= size
+        over[b] += size
+    return part if len(np.unique(part)) == len(wanted) else None
 
 
 # About two seconds of searching.

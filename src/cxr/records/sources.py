@@ -7,15 +7,19 @@ is our reading and can be disputed there. *Uncertain* and *not labelled* are kep
 """
 
 import ast
+import contextlib
+import csv
 import dataclasses
 import gzip
 import io
+import posixpath
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any, TextIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -215,12 +219,17 @@ def certain(records: pd.DataFrame) -> pd.DataFrame:
             f"none of the {len(records):,} films of {source} has a label that is certain, so "
             "there is nothing to learn from them."
         )
-    known = states(records)[findings_known].ge(NEGATIVE).all(axis=1)
+    state = states(records)[findings_known]
+    known = state.ge(NEGATIVE).all(axis=1)
     if 2 * known.sum() < len(records):
+        worst = state.lt(NEGATIVE).sum().idxmax()
+        blank, vague = (int((state[worst] == s).sum()) for s in (NOT_LABELLED, UNCERTAIN))
         raise InputError(
             f"only {int(known.sum()):,} of {len(records):,} films of {source} are certain on every "
-            "finding that it labels, and training takes no others; judge a run by them instead: "
-            "python -m cxr external."
+            f"finding that it labels, and training takes no others ({worst}, the worst of them, is "
+            f"not labelled on {blank:,} films and uncertain on {vague:,}); label them, take such a "
+            "finding out of the table, or judge a run by these films instead: python -m cxr "
+            "external."
         )
     return records[known].reset_index(drop=True)
 
@@ -262,15 +271,26 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         ids = rows["file"].str.extract(r"(patient\d+)/study(\d+)/[^/]+$")
         _refuse(path, rows["file"][ids[0].isna()], "names no patient and study")
         rows["patient"], rows["study"] = ids[0], ids[1].str.zfill(5)
-        rows["view"] = rows["view"].mask(rows["side"] == "Lateral", "Lateral")
+        side = rows["side"].str.lower()
+        known_sides = side.isin(["frontal", "lateral"])
+        _refuse(path, rows["side"][~known_sides], "is no known view: neither Frontal nor Lateral")
+        rows["view"] = rows["view"].mask(side == "lateral", "Lateral")
     if source == "padchest":
         rows["study"] = rows["date"]
         rows["age"] = _age_between(rows["date"], rows["born"])
     known = mapping(source)
     names = list(dict.fromkeys(known["label"]))
+    if source == "folder":
+        table = _named(path, table, names)
+        columns = [name for name in names if name in table]
+        if "labels" in rows and columns:
+            raise InputError(
+                f"{path} says the same in the column labels and in {', '.join(columns)}; keep "
+                "either."
+            )
     if "labels" in rows:
         lists = {text: _listed(path, rows, text) for text in rows["labels"].unique()}
-        return rows, _of_lists(path, rows["labels"].map(lists), known, rows["labels"]), rules
+        return rows, _of_lists(path, rows["labels"].map(lists), known), rules
     wanted = [name for name in names if name in table]
     missing = sorted(set(names) - set(wanted)) if source != "folder" else []
     if missing or not wanted:
@@ -284,12 +304,30 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         text = table[name].str.replace(r"\.0+$", "", regex=True).str.lower()
         _refuse(path, table[name][~text.isin(spelled)], f"in {name} is none of 1, 0, -1 and empty")
         labels[name] = text.map(spelled).astype("int8")
+    if source == "folder":
+        nothing = labels[findings.NO_FINDING].eq(POSITIVE)
+        both = nothing & labels[list(FINDINGS)].eq(POSITIVE).any(axis=1)
+        _refuse(path, rows["file"][both], f"is called {findings.NO_FINDING} and has one")
     return rows, labels, rules
+
+
+def _named(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The table, its columns of findings named as here: "pleural-thickening" is one, too."""
+    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in names}
+    taken = {c: plain.get(re.sub(r"[\s_-]", "", c).lower(), "") for c in table}
+    for name in names:
+        columns = [column for column, finding in taken.items() if finding == name]
+        if len(columns) > 1:
+            raise InputError(
+                f"{path} has {len(columns)} columns of {name}: {', '.join(columns)}; keep one."
+            )
+    return table.rename(columns={column: name for column, name in taken.items() if name})
 
 
 def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """A row a reader and box: two of three readers make a finding positive, one uncertain."""
     boxes, _ = _table(source, path)
+    _refuse(path, boxes["file"][boxes["file"] == ""], "in file is empty")
     known = mapping(source)
     _refuse_unknown(path, boxes["label"], set(known["label"]))
     readers = boxes.groupby("file")["reader"].nunique()
@@ -299,7 +337,10 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     votes = votes.reindex(columns=names, fill_value=0)
     most = 2 * votes.to_numpy() > readers.loc[votes.index].to_numpy()[:, None]
     state = np.where(most, POSITIVE, np.where(votes.to_numpy() > 0, UNCERTAIN, NEGATIVE))
-    labels = pd.DataFrame(state, columns=names).astype("int8")
+    # A film stands where its first row does.
+    first = boxes.index[~boxes["file"].duplicated()]
+    lines = pd.Series(first, index=boxes.loc[first, "file"])[votes.index]
+    labels = pd.DataFrame(state, index=pd.Index(lines), columns=names).astype("int8")
     nothing = [
         label
         for label, says in zip(known["label"], known["says"], strict=True)
@@ -307,15 +348,16 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     ]
     # That one of three sees nothing makes no finding uncertain.
     labels[nothing] = labels[nothing].where(labels[nothing] == POSITIVE, NEGATIVE)
-    rows = pd.DataFrame({"file": votes.index, "patient": votes.index})
+    rows = pd.DataFrame({"file": votes.index, "patient": votes.index}, index=labels.index)
     return rows, labels, {"rows of readers and boxes read as films": len(boxes)}
 
 
 def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Reports with MeSH terms: every film of a report gets its labels, and its own view."""
     views = _views(source, path)
-    films: list[tuple[str, str, str]] = []
+    films: list[tuple[str, str]] = []
     terms: list[list[str]] = []
+    places: list[str] = []
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -329,8 +371,9 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
                 patient = "" if number is None else number.get("id", "")
                 said = [" ".join((m.text or "").split()) for m in report.findall("MeSH/major")]
                 for image in report.findall("parentImage"):
-                    films.append((image.get("id", ""), patient, member.name))
+                    films.append((image.get("id", ""), patient))
                     terms.append(said)
+                    places.append(f"{member.name}, film {len(films):,}")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; set CXR_RECORDS to NLMCXR_reports.tgz.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, ElementTree.ParseError) as error:
@@ -339,13 +382,13 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
         ) from None
     if not films:
         raise InputError(f"{path} holds no report with a film; NLMCXR_reports.tgz does.")
-    rows = pd.DataFrame(films, columns=["file", "patient", "report"])
+    rows = pd.DataFrame(films, columns=["file", "patient"], index=places)
     # Some lists of views number the films of a report, some do not.
     plain = rows["file"].str.replace(r"^(CXR\d+)_\d+_IM", r"\1_IM", regex=True)
     rows["view"] = rows["file"].map(views).fillna(plain.map(views)).fillna("not known")
     known = mapping(source)
     listed = pd.Series([_matched(said, known) for said in terms], index=rows.index)
-    return rows, _of_lists(path, listed, known, rows["report"]), {}
+    return rows, _of_lists(path, listed, known), {}
 
 
 def _views(source: str, path: Path) -> dict[str, str]:
@@ -353,19 +396,17 @@ def _views(source: str, path: Path) -> dict[str, str]:
     wanted = SOURCES[source].headers
     found: dict[str, str] = {}
     for place in sorted([*path.parent.glob("*.csv"), *path.parent.glob("*.csv.gz")]):
-        header = [name.strip() for name in _head(place).split(",")]
-        names = {name.lower(): name for name in header}
-        columns = [
-            next((names[n] for n in wanted[c] if n in names), None) for c in ("file", "view")
-        ]
-        if None in columns:
+        remedy = "mend it, or take it away from the reports"
+        header = {name.lower() for name in _header(place, remedy)}
+        if any(header.isdisjoint(wanted[column]) for column in ("file", "view")):
             continue
-        table = pd.read_csv(place, usecols=columns, dtype=str, keep_default_na=False)
+        table = _text(place, remedy).rename(columns=str.lower)
+        columns = [next(n for n in wanted[c] if n in header) for c in ("file", "view")]
         for film, view in table[columns].itertuples(index=False):
             name = re.sub(r"(\.(png|jpe?g|dcm))+$", "", film)
             name = re.sub(r"^(?:CXR)?(\d+)_(?=\d*_?IM)", r"CXR\1_", name)
-            if view.strip():
-                found.setdefault(name, view.strip())
+            if view:
+                found.setdefault(name, view)
     if not found:
         raise InputError(
             f"the reports in {path} do not say which films are frontal; put "
@@ -394,15 +435,14 @@ def _matched(terms: list[str], known: pd.DataFrame) -> list[str]:
 # ---- from labels to findings -------------------------------------------------------------
 
 
-def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
+def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame) -> pd.DataFrame:
     """The state of each label where a film has a list of labels; None where it has no list."""
     names = list(dict.fromkeys(known["label"]))
     unknown = {label for part in lists for label in part or []} - set(names)
     if unknown:
         wrong = lists.map(lambda part: not unknown.isdisjoint(part or []))
-        line = wrong.idxmax()
         raise InputError(
-            f"{path}, {_where(lists.index, line)}: unknown label(s) "
+            f"{path}, {_where(wrong.idxmax())}: unknown label(s) "
             f"{', '.join(sorted(unknown)[:5])} ({int(wrong.sum()):,} films); mend the "
             "table, or say in source_labels.csv what they mean."
         )
@@ -465,16 +505,20 @@ def _tidy(
     for column in ("sex", "age", "view", "study"):
         rows[column] = rows.get(column, "")
     rows["file"] = rows["file"].str.replace("\\", "/").str.strip("/")
-    rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
     for column in ("file", "patient"):
         _refuse(path, rows[column][rows[column] == ""], f"in {column} is empty")
+    # "./a.png" is "a.png".
+    rows["file"] = rows["file"].map(posixpath.normpath)
+    rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
+    _refuse_two_spellings(path, rows["patient"])
     same = pd.concat([rows, labels], axis=1).duplicated()
     rules["rows that repeat another one: left out"] = int(same.sum())
     rows, labels = rows[~same], labels[~same]
     twice = rows["file"][rows["file"].duplicated()]
     _refuse(path, twice, "stands there twice, with different content")
-    view = rows["view"].map(about.frontal)
-    lateral = rows["view"].isin([*about.lateral, "not known"])
+    said = rows["view"].str.lower()
+    view = said.map({name.lower(): view for name, view in about.frontal.items()})
+    lateral = said.isin([*map(str.lower, about.lateral), "not known"])
     _refuse(path, rows["view"][view.isna() & ~lateral], "is no known view")
     rules["lateral, or no view that is used: left out"] = int(lateral.sum())
     unfit = labels[list(known.loc[known["says"] == "left out", "label"])].eq(1).any(axis=1)
@@ -536,18 +580,7 @@ def _numbered(about: Source, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A CSV's columns that we know, under our names, and the whole, all as stripped text."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name the source's table.") from None
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path} is not a readable CSV file ({str(error).strip()}); name the source's table."
-        ) from None
-    table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
-    table = table.rename(columns=str.strip)
-    # Lines without content keep their numbers.
-    table = table[(table != "").any(axis=1)]
+    table = _text(path, "name the source's table")
     names = {name.lower(): name for name in table.columns}
     taken = {
         column: next((names[n.lower()] for n in known if n.lower() in names), None)
@@ -570,24 +603,42 @@ def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, table
 
 
+def _text(path: Path, remedy: str) -> pd.DataFrame:
+    """A CSV as stripped text; lines without content are left out, and keep their numbers.
+
+    Args:
+        remedy: what to do about a file that cannot be read.
+    """
+    titles = [name.lower() for name in _header(path, remedy)]
+    twice = sorted({name for name in titles if name and titles.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
+    with _readable(path, remedy), _opened(path, errors="strict") as file:
+        table = pd.read_csv(
+            file, dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True
+        )
+        table = _rectangular(path, table).fillna("").apply(lambda column: column.str.strip())
+    table = table.rename(columns=str.strip)
+    return table[(table != "").any(axis=1)]
+
+
 def _rectangular(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """The table, its rows as long as its header.
 
     pandas takes what a row has more for its name, and every value then stands one column to
     the left of its own.
     """
-    titles = [name.strip(" \"'\t\r\n").lower() for name in _head(path).split(",")]
-    twice = sorted({name for name in titles if name and titles.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
     if isinstance(table.index, pd.RangeIndex):
+        _refuse_short(path, len(table.columns))
         return table
     columns, full = table.columns, table.reset_index()
     more = full.shape[1] - len(columns)
     if full.iloc[:, -more:].isin(["", np.nan]).all(axis=None):
+        _refuse_short(path, len(columns))
         full = full.iloc[:, :-more]
     elif more == 1 and full.iloc[:, 0].astype(str).str.fullmatch(r"\d+").all():
         # R's row names.
+        _refuse_short(path, full.shape[1])
         full = full.iloc[:, 1:]
     else:
         raise InputError(
@@ -597,28 +648,90 @@ def _rectangular(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return full.set_axis(columns, axis=1).astype(str)
 
 
+def _refuse_short(path: Path, fields: int) -> None:
+    """Raise an InputError that shows the first row of fewer fields, which pandas fills up.
+
+    A table that was cut off ends in one, and what it lacks would count as not labelled.
+    """
+    with _opened(path) as file:
+        lines = csv.reader(file, skipinitialspace=True)
+        # The header lacks the name of R's row names.
+        next(lines, None)
+        for row in lines:
+            if len(row) < fields and any(map(str.strip, row)):
+                raise InputError(
+                    f"{path}, line {lines.line_num:,}: ends after {len(row)} of {fields} fields; "
+                    "get the whole table, or mend it."
+                )
+
+
+@contextlib.contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    """Say of a CSV that cannot be read why, and what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; {remedy}.") from None
+    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
+        raise InputError(
+            f"{path} is not a readable CSV file ({str(error).strip()}); {remedy}."
+        ) from None
+
+
+def _header(path: Path, remedy: str) -> list[str]:
+    """The names that a CSV's first line gives its columns."""
+    with _readable(path, remedy), _opened(path) as file:
+        return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
+
+
 def _head(path: Path) -> str:
     """The first line of a text file, also gzipped."""
+    with _opened(path) as file:
+        return file.readline()
+
+
+def _opened(path: Path, errors: str = "replace") -> TextIO:
+    """A text file, also gzipped."""
     with path.open("rb") as file:
         content = file.read(2)
     opened: Callable = gzip.open if content == b"\x1f\x8b" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
+    return opened(path, "rt", encoding="utf-8-sig", errors=errors, newline="")
 
 
 def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
     """Raise an InputError that shows the first of some values, if there are any."""
     if wrong.empty:
         return
-    value, line = str(wrong.iloc[0]), wrong.index[0]
+    value = str(wrong.iloc[0])
     shown = f"'{value}' " if len(value) <= 60 else f"'{value[:57]}...' "
     others = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-    raise InputError(f"{path}, {_where(wrong.index, line)}: {shown}{why}{others}; mend the table.")
+    raise InputError(f"{path}, {_where(wrong.index[0])}: {shown}{why}{others}; mend the table.")
 
 
-def _where(index: pd.Index, line: int) -> str:
-    """Where a row stands; its header is line 1."""
-    return f"line {line + 2:,}"
+def _where(row: Any) -> str:
+    """Where a row of a table stands, whose header is line 1, or a film in an archive."""
+    return row if isinstance(row, str) else f"line {row + 2:,}"
+
+
+def _refuse_two_spellings(path: Path, patients: pd.Series) -> None:
+    """Raise an InputError if two numbers of patients differ in nothing that tells people apart.
+
+    That is case, zeros in front, ".0" behind, and Indiana's "CXR": one person as two could be
+    in training and in the test.
+    """
+    spellings = patients.drop_duplicates()
+    plain = spellings.str.lower().str.replace(r"\.0+$", "", regex=True)
+    plain = plain.str.replace(r"^cxr(?=\d)", "", regex=True)
+    plain = plain.str.replace(r"^(\D*)0+(?=\d)", r"\1", regex=True)
+    again = plain.duplicated()
+    if again.any():
+        row = again.idxmax()
+        first = spellings[plain == plain[row]].iloc[0]
+        raise InputError(
+            f"{path}, {_where(row)}: patient '{spellings[row]}' is '{first}' in another spelling, "
+            f"and would count as two people ({int(again.sum()):,} such spellings); write each "
+            "patient in one way."
+        )
 
 
 def _refuse_unknown(path: Path, labels: pd.Series, known: set[str]) -> None:

@@ -53,7 +53,8 @@ def make_split(
     """Assign every film that takes part to "train", "validation" or "test".
 
     - "patient": disjoint in patients, the original project's sizes to the film (in
-      proportion where the records differ), balanced in findings (their films and their
+      proportion where the records differ; of another source's, as near to it as whole
+      patients allow), balanced in findings (their films and their
       patients), "No Finding", view, sex, age, and films per patient. Films of rare label
       combinations are left out.
     - "official": NIH's test patients; of the others' films one eighth validates, cut by
@@ -79,7 +80,9 @@ def make_split(
     """
     if kind == "patient":
         kept = _kept(records, min_combination)
-        return balancing.by_patient(kept, proportional_sizes(len(kept)), seed=seed)
+        # A hospital may have two films of everybody; sizes to the film matter for NIH's only.
+        sizes, own = proportional_sizes(len(kept)), "source" not in kept
+        return balancing.by_patient(kept, sizes, seed=seed, exactly=own)
     if kind == "official":
         return _official(records, seed=seed)
     if kind == "original":
