@@ -469,6 +469,7 @@ def _external(options: argparse.Namespace) -> int:
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
+    absent = source_films.absent(records, paths)
     # Before hours of scoring, and then of what could be scored.
     records = records.set_index("film").loc[list(paths)]
     local = external.draw_local(records, films=options.local, seed=config.seed)
@@ -495,6 +496,8 @@ def _external(options: argparse.Namespace) -> int:
         print("Both tables are your own: that no patient is in both is for you to make sure.")
     for rule, films in cleaning.itertuples(index=False):
         print(f"  {rule}: {films:,}")
+    if absent:
+        print(f"Films of the table that are not in {options.images}: {len(absent):,}.")
     if refused:
         film, why = next(iter(refused.items()))
         print(f"{len(refused):,} films could not be read, such as {paths[film]}: {why}")

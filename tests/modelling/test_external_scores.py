@@ -46,6 +46,7 @@ def test_the_command_judges_a_run_by_a_folder_of_films(root, monkeypatch, capsys
     films = "40 films of 20 patients judge, 20 films of 10"
     assert f"baseline-patient on folder-{root.name}-table: {films}" in said
     assert "Not compared (not labelled by folder): Atelectasis" in said
+    assert f"Films of the table that are not in {root / 'hospital'}: 1." in said
     place = f"presentation/external/baseline-patient-on-folder-{root.name}-table"
     table = pd.read_csv(root / place / "external.csv")
     mass = table.set_index("finding").loc["Mass"]
