@@ -212,6 +212,10 @@ ANYWHERE = {
     "no epochs": (of(epochs="0"), "CXR_EPOCHS=0 is outside 1 to 10000"),
     "negative seed": (of(seed="-1"), "CXR_SEED=-1 is outside 0 to"),
     "seed beyond 32 bits": (of(seed=str(2**32)), "is outside 0 to 4294967295"),
+    "seed whose ensemble goes beyond 32 bits": (
+        of(seed=str(2**32 - 1), ensemble="2"),
+        "CXR_SEED=4294967295 is outside 0 to 4294967294",
+    ),
     "no rate": (of(learning_rate="0"), r"CXR_LEARNING_RATE=0.0 is outside 1e-09 to 10"),
     "rate that is no number": (of(learning_rate="nan"), "CXR_LEARNING_RATE=nan is outside"),
     "endless rate": (of(learning_rate="inf"), "CXR_LEARNING_RATE=inf is outside"),
