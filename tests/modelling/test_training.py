@@ -540,6 +540,15 @@ def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
     assert grown == [("gpu0", True), ("gpu1", True)]
 
 
+def test_the_memory_of_the_eleventh_gpu_is_asked_for_by_its_whole_name(monkeypatch):
+    used = {f"GPU:{number}": 100 - number for number in range(11)} | {"GPU:10": 700}
+    gpus = [tf.config.LogicalDevice(f"/device:{name}", "GPU") for name in used]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    experimental = tf.config.experimental
+    monkeypatch.setattr(experimental, "get_memory_info", lambda name: {"peak": used[name]})
+    assert devices.peak_memory() == 700
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
 def test_films_are_varied_in_full_precision(precision, monkeypatch):
     seen = []
