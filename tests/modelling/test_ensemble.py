@@ -1,5 +1,6 @@
 """An ensemble is a run like any other: the mean of its members."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -103,6 +104,37 @@ def test_a_finished_ensemble_is_reused_and_other_members_are_refused(made):
     changed = [members[0], members[1] | {"model_checksum": "0" * 64}]
     with pytest.raises(InputError, match=r"members was .* Set CXR_TAG"):
         ensemble.combine(changed, splits["validation"], config)
+
+
+def test_an_ensemble_of_copies_averages_the_copies(made, tmp_path):
+    config, splits, paths, members, _ = made
+    originals = [config.runs / member["name"] for member in members]
+    copies = dataclasses.replace(config, root=tmp_path, tag="copy")
+    for original, setting in zip(originals, copies.trainings, strict=True):
+        shutil.copytree(original, setting.runs / setting.run_name("baseline"))
+    # What stands where the copies were made from is another run by now.
+    for original in originals:
+        shutil.copytree(originals[1], tmp_path / "runs" / original.name)
+    again = [
+        training.run("baseline", paths, splits, setting, split_checksum="toy")
+        for setting in copies.trainings
+    ]
+    record = ensemble.combine(again, splits["validation"], copies)
+    names = ["baseline-patient-copy", "baseline-patient-copy-seed43"]
+    assert list(record["members"]) == names
+    network = inference.load_network(tmp_path / "runs" / "ensemble-patient-copy")
+    low, high = ensemble.members(network)(np.zeros((1, toy.SIZE, toy.SIZE, 1)))[0]
+    assert np.abs(low - high).max() > 1e-6
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_a_record_that_is_none_is_named_and_made_again_after_a_removal(made, tmp_path, content):
+    config, splits, _, members, record = made
+    copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
+    folder = copied.runs / record["name"]
+    (folder / "config.json").write_text(content)
+    with pytest.raises(InputError, match=f"not what the training wrote; remove {folder}"):
+        ensemble.combine(members, splits["validation"], copied)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,13 @@ class Case:
             path.write_bytes(content)
         self.train()
 
+    def record(self, **changes):
+        """Change values of the run's record; None takes one out."""
+        record = json.loads((self.run / "config.json").read_text()) | changes
+        for name in [name for name, value in changes.items() if value is None]:
+            del record[name]
+        self.write("config.json", json.dumps(record).encode())
+
     def checkpoint(self, change):
         """Change the arrays of the checkpoint."""
         path = self.run / "checkpoint.npz"
@@ -349,6 +356,10 @@ FINISHED = {
         lambda case: case.write("config.json", b"[]"),
         "config.json is a JSON file, but holds no names and values; remove it",
     ),
+    "recipe in words": (
+        lambda case: case.record(recipe="mirror"),
+        "config.json holds no recipe, but 'mirror'; remove /",
+    ),
     "lost model": (lambda case: case.write("model.keras", None), f"does not exist; .*{ANEW}"),
     "half a model": (
         lambda case: case.write("model.keras", 0.5),
@@ -402,6 +413,10 @@ STOPPED = {
     "lost best model": (
         lambda case: case.write("model.keras", None),
         "holds a checkpoint but no longer the best model.* remove the folder",
+    ),
+    "record that tells no end": (
+        lambda case: case.record(finished=None),
+        "config.json is not what the training wrote; remove /",
     ),
     "lost record": (
         lambda case: case.write("config.json", None),

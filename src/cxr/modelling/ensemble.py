@@ -61,7 +61,7 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
     }
     folder = config.runs / config.ensemble_name
     if (folder / "config.json").exists():
-        found = artifacts.read_json(folder / "config.json")
+        found = inference.read_run(folder)
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
         artifacts.refuse_other_settings(folder, found, settings, remedy)
         inference.verified_model(folder)

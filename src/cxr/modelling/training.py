@@ -416,8 +416,12 @@ def _found(folder: Path, settings: dict) -> dict | None:
     found = artifacts.read_record(path)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
+    found = inference.read_run(folder)
     # Runs from before an ingredient existed did without it.
-    found["recipe"] = dataclasses.asdict(models.Recipe()) | (found.get("recipe") or {})
+    found["recipe"] = found.get("recipe") or {}
+    if not isinstance(found["recipe"], dict):
+        raise InputError(f"{path} holds no recipe, but {found['recipe']!r}; remove {folder}.")
+    found["recipe"] = dataclasses.asdict(models.Recipe()) | found["recipe"]
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
     # Runs from before there was a choice.
     found = {"backend": "tensorflow", "parts": 1, **found}
