@@ -414,6 +414,10 @@ STOPPED = {
         lambda case: case.write("model.keras", None),
         "holds a checkpoint but no longer the best model.* remove the folder",
     ),
+    "half a best model": (
+        lambda case: case.write("model.keras", 0.5),
+        r"model\.keras is not the file that the training wrote; remove the folder",
+    ),
     "record that tells no end": (
         lambda case: case.record(finished=None),
         "config.json is not what the training wrote; remove /",
