@@ -127,6 +127,24 @@ def test_an_ensemble_of_copies_averages_the_copies(made, tmp_path):
     assert np.abs(low - high).max() > 1e-6
 
 
+def test_lost_scores_are_made_again_from_the_members_which_have_to_be_whole(made, tmp_path):
+    config, splits, _, members, record = made
+    copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
+    scores = copied.runs / record["name"] / "validation_scores.csv"
+    before = scores.read_bytes()
+    scores.unlink()
+    ensemble.combine(members, splits["validation"], copied)
+    assert scores.read_bytes() == before
+    scores.unlink()
+    member = copied.runs / members[1]["name"]
+    part = pd.read_csv(member / "validation_scores.csv")[:-3]
+    part.to_csv(member / "validation_scores.csv", index=False)
+    with pytest.raises(
+        InputError, match=f"not hold the run's 16 validation films; remove {member}"
+    ):
+        ensemble.combine(members, splits["validation"], copied)
+
+
 @pytest.mark.parametrize("content", ["[]", "{}"])
 def test_a_record_that_is_none_is_named_and_made_again_after_a_removal(made, tmp_path, content):
     config, splits, _, members, record = made

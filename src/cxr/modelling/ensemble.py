@@ -65,21 +65,21 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
         artifacts.refuse_other_settings(folder, found, settings, remedy)
         inference.verified_model(folder)
+        if not (folder / "validation_scores.csv").exists():
+            _write_scores(folder, _mean_scores(runs, config), first)
         # A member's may have been made anew.
         _companions(folder, [config.runs / run["name"] for run in runs])
         return found
     network = _mean(
         {run["name"]: inference.load_network(config.runs / run["name"]) for run in runs}
     )
-    scores = _mean_scores([run["name"] for run in runs], config)
+    scores = _mean_scores(runs, config)
     targets = validation.set_index("film").loc[scores["film"], list(FINDINGS)].to_numpy()
     by_finding = ranking.auroc(targets, scores[list(FINDINGS)].to_numpy())
     auroc = round(float(np.nanmean(by_finding)), 6) if np.isfinite(by_finding).any() else None
     with artifacts.atomic(folder / "model.keras") as temporary:
         network.save(temporary)
-    artifacts.write_csv(
-        folder / "validation_scores.csv", inference.marked(scores, first["phantoms"])
-    )
+    _write_scores(folder, scores, first)
     _companions(folder, [config.runs / run["name"] for run in runs])
     record = {"name": folder.name, **settings, "validation_auroc": auroc}
     record |= {
@@ -141,10 +141,23 @@ def members(network: keras.Model) -> keras.Model:
         return keras.Model(network.inputs[0], keras.ops.stack(asked, axis=1))  # noqa: PD013
 
 
-def _mean_scores(names: Sequence[str], config: Config) -> pd.DataFrame:
+def _mean_scores(runs: Sequence[Mapping], config: Config) -> pd.DataFrame:
     """The members' validation scores, averaged: what the mean network gives these films."""
-    frames = [run_scores.read_scores(config.runs / n / "validation_scores.csv") for n in names]
+    paths = [config.runs / run["name"] / "validation_scores.csv" for run in runs]
+    frames = [run_scores.read_scores(path) for path in paths]
     scores = frames[0].copy()
+    for run, path, frame in zip(runs, paths, frames, strict=True):
+        films = run["validation_films"]
+        if len(frame) != films or set(frame["film"]) != set(scores["film"]):
+            raise InputError(
+                f"{path} does not hold the run's {films:,} validation films; remove {path.parent} "
+                "and run 200-modeling again: it trains anew."
+            )
     aligned = [frame.set_index("film").loc[scores["film"], list(FINDINGS)] for frame in frames]
     scores[list(FINDINGS)] = np.mean([frame.to_numpy() for frame in aligned], axis=0)
     return scores
+
+
+def _write_scores(folder: Path, scores: pd.DataFrame, member: Mapping) -> None:
+    path = folder / "validation_scores.csv"
+    artifacts.write_csv(path, inference.marked(scores, member["phantoms"]))
