@@ -18,7 +18,7 @@ import tensorflow as tf
 import test_training as toy
 from PIL import Image
 
-from cxr import config
+from cxr import artifacts, config
 from cxr.errors import InputError
 from cxr.films import film_cache
 from cxr.modelling import devices, ensemble, models, run_scores, training
@@ -545,6 +545,30 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_training(drawn, stopped, t
     (case.run / "training.log").unlink()
     (case.run / "training.log").mkdir()
     assert case.train()[0]["finished"]
+
+
+def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypatch):
+    case = Case(tmp_path, drawn)
+    file = tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5"
+    file.parent.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def train():
+        return case.train(models=("mobilenet_small",), weights="imagenet", epochs=1)[0]
+
+    def fetched(*asked, **options):
+        mobilenet(0.25).save(file)
+        return str(file)
+
+    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", fetched)
+    record = train()
+    assert record["weights_checksum"] == artifacts.sha256(file)
+    assert train() == record
+    file.write_bytes(b"others")
+    told(lambda _: train(), case, "weights_checksum was .* Set CXR_TAG")
+    # A finished run needs them no more.
+    file.unlink()
+    assert train() == record
 
 
 def test_weights_that_changed_are_other_weights(drawn, tmp_path, no_training):

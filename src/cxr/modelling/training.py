@@ -179,6 +179,8 @@ def run(
             found |= _mended(folder, found, paths, train, validation, config)
         return hosts.told_record(found) or found
     settings["parts"] = _parts(len(train), found)
+    if found:
+        settings["weights_checksum"] = found.get("weights_checksum")
     # What this process reads.
     train_films = train["film"][_order(settings).is_mine()]
     wanted = pd.concat([train_films, hosts.own(validation)["film"]])
@@ -344,6 +346,20 @@ def _settings(
     } | _checksum_of_more(train, recipe)
 
 
+def _weights_checksum(settings: Mapping) -> str | None:
+    """Of the weights that a run starts from, Keras's own among them, where they are there.
+
+    It is no setting: processes that train together may have Keras fetch them one by one, and a
+    finished run is reused without them.
+    """
+    if settings["weights"] != "imagenet" or settings["weights_checksum"]:
+        return settings["weights_checksum"]
+    entry, enlarge = models.registered(settings["model"]), settings["recipe"]["enlarge"]
+    side = entry.side(settings["image_size"], enlarge=enlarge)
+    file = models.imagenet_file(settings["model"], side)
+    return artifacts.sha256(file) if file.is_file() else None
+
+
 def _checksum_of_more(train: pd.DataFrame, recipe: models.Recipe) -> dict:
     """The auxiliary targets of a recipe that has any, among the settings."""
     if not recipe.auxiliary:
@@ -428,6 +444,9 @@ def _found(folder: Path, settings: dict) -> dict | None:
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
+    if settings["weights"] == "imagenet" and (kept := found.get("weights_checksum")):
+        # Keras's own file may be gone; where it is there, it has to be the same.
+        settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
     artifacts.refuse_other_settings(folder, found, settings, remedy)
     if found["finished"]:
         inference.verified_model(folder)
@@ -452,6 +471,9 @@ def _fit(
     rows[order.is_mine()] = store.rows(train["film"][order.is_mine()])
     callbacks: list[keras.callbacks.Callback] = []
     if hosts.leads():
+        if not (folder / "checkpoint.npz").exists():
+            # Keras has its file by now.
+            settings["weights_checksum"] = _weights_checksum(settings)
         # Not before the network could be built: weights that do not fit leave nothing behind.
         artifacts.write_json(folder / "config.json", settings)
         board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
