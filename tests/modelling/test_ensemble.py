@@ -12,7 +12,7 @@ from cxr import artifacts
 from cxr.config import load_config
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-from cxr.modelling import ensemble, explain, inference, predict, training
+from cxr.modelling import checkpoint, ensemble, explain, inference, predict, training
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +143,17 @@ def test_lost_scores_are_made_again_from_the_members_which_have_to_be_whole(made
         InputError, match=f"not hold the run's 16 validation films; remove {member}"
     ):
         ensemble.combine(members, splits["validation"], copied)
+
+
+def test_an_ensemble_is_made_by_one_process_at_a_time(made):
+    config, splits, _, members, record = made
+    folder = config.runs / record["name"]
+    # A second opening of the log is as good as another process's.
+    with (
+        checkpoint.alone(folder),
+        pytest.raises(InputError, match=f"another process is making the run {folder}"),
+    ):
+        ensemble.combine(members, splits["validation"], config)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}"])

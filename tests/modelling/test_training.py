@@ -265,6 +265,31 @@ def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(
         assert record[name] == undisturbed[name]
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cxr.modelling import checkpoint
+
+with checkpoint.alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_is_made_by_one_process_at_a_time(finished, drawn):
+    root, folder = finished[1].parents[1], finished[1]
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(InputError, match=f"another process is making the run {folder}"):
+                train(root, drawn, epochs=4)
+        finally:
+            other.kill()
+    # However it ended, nothing of it is in the way.
+    assert train(root, drawn, epochs=4)[0] == finished[0]
+
+
 @pytest.mark.parametrize(
     ("place", "epoch"), [("before the checkpoint", 2), ("after the checkpoint", 1)]
 )

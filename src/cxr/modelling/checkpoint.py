@@ -1,10 +1,12 @@
 """Validation after each epoch: the best model, and all that a resumption needs."""
 
 import contextlib
+import fcntl
 import io
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,35 @@ from cxr.modelling.tensors import keras
 # A better model, until the checkpoint that knows its checksum is written.
 _NEXT = "next.keras"
 
+# Outlives a closed browser.
+_LOG = "training.log"
+
 # Training stops when the validation AUROC has not risen for so many epochs.
 PATIENCE = 6
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from making the same run meanwhile.
+
+    The lock, on the run's log, ends with the process, however that ends.
+
+    Raises:
+        InputError: if another process has it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = held.enter_context((folder / _LOG).open("a"))
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is making the run {folder} just now; wait for it, or end it."
+            ) from None
+        except OSError:
+            # Some network disks have no locks; where nothing can be written, the record says so.
+            pass
+        yield
 
 
 class Keeper(keras.callbacks.Callback):
@@ -181,7 +210,7 @@ class Keeper(keras.callbacks.Callback):
         # A log that cannot be written is no reason to stop: `history.csv` has the same.
         with (
             contextlib.suppress(OSError),
-            (self._folder / "training.log").open("a", encoding="utf-8") as file,
+            (self._folder / _LOG).open("a", encoding="utf-8") as file,
         ):
             file.write(line)
 

@@ -12,7 +12,7 @@ from cxr.errors import InputError
 from cxr.evaluation import ranking
 from cxr.films import abstention
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, explain, inference, run_scores
+from cxr.modelling import checkpoint, devices, explain, inference, run_scores
 from cxr.modelling.tensors import keras
 
 # What members must have in common, so that the mean of their scores is one.
@@ -42,7 +42,7 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
 
     Raises:
         InputError: if there are no two members, they saw other films or sizes, or an earlier
-            ensemble had other members.
+            ensemble had other members or is being made by another process.
     """
     if len(runs) < 2:
         raise InputError(
@@ -60,10 +60,23 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
         "members": {run["name"]: run["model_checksum"] for run in runs},
     }
     folder = config.runs / config.ensemble_name
+    with checkpoint.alone(folder):
+        return _made(folder, runs, validation, settings, config)
+
+
+def _made(
+    folder: Path,
+    runs: Sequence[Mapping],
+    validation: pd.DataFrame,
+    settings: Mapping,
+    config: Config,
+) -> dict:
+    """The record of the ensemble in `folder`: reused or made."""
+    first = runs[0]
     if (folder / "config.json").exists():
         found = inference.read_run(folder)
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
-        artifacts.refuse_other_settings(folder, found, settings, remedy)
+        artifacts.refuse_other_settings(folder, found, dict(settings), remedy)
         inference.verified_model(folder)
         if not (folder / "validation_scores.csv").exists():
             _write_scores(folder, _mean_scores(runs, config), first)

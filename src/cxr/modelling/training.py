@@ -156,8 +156,9 @@ def run(
         The run's `config.json`.
 
     Raises:
-        InputError: if there is nothing to train on, the run was made with other settings,
-            the loss stops being a number, or the batch does not fit the memory.
+        InputError: if there is nothing to train on, the run was made with other settings or
+            is being made by another process, the loss stops being a number, or the batch does
+            not fit the memory.
     """
     _refuse_missing_columns(splits)
     train, validation = (
@@ -171,6 +172,19 @@ def run(
     folder = config.runs / config.run_name(model)
     settings = _settings(model, train, validation, config, split_checksum, recipe)
     hosts.agree(settings)
+    with checkpoint.alone(folder) if hosts.leads() else contextlib.nullcontext():
+        return _made(folder, paths, train, validation, settings, config)
+
+
+def _made(
+    folder: Path,
+    paths: Mapping[str, Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    settings: dict,
+    config: Config,
+) -> dict:
+    """The record of the run in `folder`: reused, gone on with, or begun."""
     found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
     if found and found["finished"]:
         if hosts.leads():
