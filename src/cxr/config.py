@@ -256,7 +256,8 @@ def _validate(config: Config) -> None:
         "ensemble": (0, 100),
         "epochs": (1, 10_000),
         "batch_size": (1, 65_536),
-        "seed": (0, 2**32 - 1),
+        # Each training of an ensemble takes the next one.
+        "seed": (0, 2**32 - max(1, config.ensemble)),
         "learning_rate": (1e-9, 10.0),
     }
     for name, (low, high) in ranges.items():

@@ -1,5 +1,6 @@
 """An ensemble is a run like any other: the mean of its members."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ from cxr import artifacts
 from cxr.config import load_config
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-from cxr.modelling import ensemble, explain, inference, predict, training
+from cxr.modelling import checkpoint, ensemble, explain, inference, predict, training
 
 pytestmark = pytest.mark.slow
 
@@ -103,6 +104,66 @@ def test_a_finished_ensemble_is_reused_and_other_members_are_refused(made):
     changed = [members[0], members[1] | {"model_checksum": "0" * 64}]
     with pytest.raises(InputError, match=r"members was .* Set CXR_TAG"):
         ensemble.combine(changed, splits["validation"], config)
+
+
+def test_an_ensemble_of_copies_averages_the_copies(made, tmp_path):
+    config, splits, paths, members, _ = made
+    originals = [config.runs / member["name"] for member in members]
+    copies = dataclasses.replace(config, root=tmp_path, tag="copy")
+    for original, setting in zip(originals, copies.trainings, strict=True):
+        shutil.copytree(original, setting.runs / setting.run_name("baseline"))
+    # What stands where the copies were made from is another run by now.
+    for original in originals:
+        shutil.copytree(originals[1], tmp_path / "runs" / original.name)
+    again = [
+        training.run("baseline", paths, splits, setting, split_checksum="toy")
+        for setting in copies.trainings
+    ]
+    record = ensemble.combine(again, splits["validation"], copies)
+    names = ["baseline-patient-copy", "baseline-patient-copy-seed43"]
+    assert list(record["members"]) == names
+    network = inference.load_network(tmp_path / "runs" / "ensemble-patient-copy")
+    low, high = ensemble.members(network)(np.zeros((1, toy.SIZE, toy.SIZE, 1)))[0]
+    assert np.abs(low - high).max() > 1e-6
+
+
+def test_lost_scores_are_made_again_from_the_members_which_have_to_be_whole(made, tmp_path):
+    config, splits, _, members, record = made
+    copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
+    scores = copied.runs / record["name"] / "validation_scores.csv"
+    before = scores.read_bytes()
+    scores.unlink()
+    ensemble.combine(members, splits["validation"], copied)
+    assert scores.read_bytes() == before
+    scores.unlink()
+    member = copied.runs / members[1]["name"]
+    part = pd.read_csv(member / "validation_scores.csv")[:-3]
+    part.to_csv(member / "validation_scores.csv", index=False)
+    with pytest.raises(
+        InputError, match=f"not hold the run's 16 validation films; remove {member}"
+    ):
+        ensemble.combine(members, splits["validation"], copied)
+
+
+def test_an_ensemble_is_made_by_one_process_at_a_time(made):
+    config, splits, _, members, record = made
+    folder = config.runs / record["name"]
+    # A second opening of the log is as good as another process's.
+    with (
+        checkpoint.alone(folder),
+        pytest.raises(InputError, match=f"another process is making the run {folder}"),
+    ):
+        ensemble.combine(members, splits["validation"], config)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_a_record_that_is_none_is_named_and_made_again_after_a_removal(made, tmp_path, content):
+    config, splits, _, members, record = made
+    copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
+    folder = copied.runs / record["name"]
+    (folder / "config.json").write_text(content)
+    with pytest.raises(InputError, match=f"not what the training wrote; remove {folder}"):
+        ensemble.combine(members, splits["validation"], copied)
 
 
 @pytest.mark.parametrize(

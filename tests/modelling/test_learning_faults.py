@@ -18,7 +18,7 @@ import tensorflow as tf
 import test_training as toy
 from PIL import Image
 
-from cxr import config
+from cxr import artifacts, config
 from cxr.errors import InputError
 from cxr.films import film_cache
 from cxr.modelling import devices, ensemble, models, run_scores, training
@@ -71,6 +71,13 @@ class Case:
         if content is not None:
             path.write_bytes(content)
         self.train()
+
+    def record(self, **changes):
+        """Change values of the run's record; None takes one out."""
+        record = json.loads((self.run / "config.json").read_text()) | changes
+        for name in [name for name, value in changes.items() if value is None]:
+            del record[name]
+        self.write("config.json", json.dumps(record).encode())
 
     def checkpoint(self, change):
         """Change the arrays of the checkpoint."""
@@ -212,6 +219,10 @@ ANYWHERE = {
     "no epochs": (of(epochs="0"), "CXR_EPOCHS=0 is outside 1 to 10000"),
     "negative seed": (of(seed="-1"), "CXR_SEED=-1 is outside 0 to"),
     "seed beyond 32 bits": (of(seed=str(2**32)), "is outside 0 to 4294967295"),
+    "seed whose ensemble goes beyond 32 bits": (
+        of(seed=str(2**32 - 1), ensemble="2"),
+        "CXR_SEED=4294967295 is outside 0 to 4294967294",
+    ),
     "no rate": (of(learning_rate="0"), r"CXR_LEARNING_RATE=0.0 is outside 1e-09 to 10"),
     "rate that is no number": (of(learning_rate="nan"), "CXR_LEARNING_RATE=nan is outside"),
     "endless rate": (of(learning_rate="inf"), "CXR_LEARNING_RATE=inf is outside"),
@@ -345,6 +356,10 @@ FINISHED = {
         lambda case: case.write("config.json", b"[]"),
         "config.json is a JSON file, but holds no names and values; remove it",
     ),
+    "recipe in words": (
+        lambda case: case.record(recipe="mirror"),
+        "config.json holds no recipe, but 'mirror'; remove /",
+    ),
     "lost model": (lambda case: case.write("model.keras", None), f"does not exist; .*{ANEW}"),
     "half a model": (
         lambda case: case.write("model.keras", 0.5),
@@ -398,6 +413,14 @@ STOPPED = {
     "lost best model": (
         lambda case: case.write("model.keras", None),
         "holds a checkpoint but no longer the best model.* remove the folder",
+    ),
+    "half a best model": (
+        lambda case: case.write("model.keras", 0.5),
+        r"model\.keras is not the file that the training wrote; remove the folder",
+    ),
+    "record that tells no end": (
+        lambda case: case.record(finished=None),
+        "config.json is not what the training wrote; remove /",
     ),
     "lost record": (
         lambda case: case.write("config.json", None),
@@ -522,6 +545,30 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_training(drawn, stopped, t
     (case.run / "training.log").unlink()
     (case.run / "training.log").mkdir()
     assert case.train()[0]["finished"]
+
+
+def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypatch):
+    case = Case(tmp_path, drawn)
+    file = tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5"
+    file.parent.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def train():
+        return case.train(models=("mobilenet_small",), weights="imagenet", epochs=1)[0]
+
+    def fetched(*asked, **options):
+        mobilenet(0.25).save(file)
+        return str(file)
+
+    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", fetched)
+    record = train()
+    assert record["weights_checksum"] == artifacts.sha256(file)
+    assert train() == record
+    file.write_bytes(b"others")
+    told(lambda _: train(), case, "weights_checksum was .* Set CXR_TAG")
+    # A finished run needs them no more.
+    file.unlink()
+    assert train() == record
 
 
 def test_weights_that_changed_are_other_weights(drawn, tmp_path, no_training):

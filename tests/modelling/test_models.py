@@ -210,6 +210,30 @@ def test_real_imagenet_weights_fit_the_small_mobilenet(shared):
     assert kernel.std() > 0.3
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "a file"])
+def test_weights_that_are_no_numbers_are_called_damaged(tmp_path, monkeypatch, weights):
+    file = broken_weights(tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(mobilenet.file_utils, "get_file", lambda *asked, **options: str(file))
+    with pytest.raises(InputError, match=f"{file} is damaged: .* of conv1/kernel .* get it again"):
+        models.build(
+            "mobilenet_small",
+            image_size=64,
+            weights=weights if weights == "imagenet" else str(file),
+        )
+
+
+def broken_weights(path):
+    """Weights as Keras keeps them, each NaN."""
+    path.parent.mkdir(parents=True)
+    network = keras.applications.MobileNet(
+        weights=None, input_shape=(192, 192, 3), alpha=0.25, include_top=False
+    )
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    network.save(path)
+    return path
+
+
 def test_unknown_models_and_weights_for_several_are_refused(tmp_path):
     with pytest.raises(InputError, match="unknown model 'resnet'"):
         models.check(("resnet",), "none")

@@ -16,7 +16,7 @@ from cxr.errors import InputError
 from cxr.evaluation import calibration
 from cxr.films import abstention
 from cxr.findings import FINDINGS
-from cxr.modelling import explain, inference, predict
+from cxr.modelling import explain, exported, inference, predict
 
 pytestmark = pytest.mark.slow
 
@@ -302,6 +302,23 @@ def test_a_run_that_is_not_there_is_told_beside_those_that_are(tmp_path):
         toy_runs.make(tmp_path / name, judged=False)
     with pytest.raises(InputError, match="no run 'nix'; it holds one-patient, other-patient"):
         predict.load("nix", tmp_path)
+
+
+def test_a_run_that_was_copied_or_renamed_goes_by_its_folders_name(tmp_path):
+    for name, auroc in (("first", 0.7), ("second", 0.6)):
+        toy_runs.make(tmp_path / name, judged=False)
+        record = artifacts.read_json(tmp_path / name / "config.json")
+        artifacts.write_json(tmp_path / name / "config.json", record | {"validation_auroc": auroc})
+    # The better one was kept, and another trained in its place.
+    (tmp_path / "first").rename(tmp_path / "kept")
+    (tmp_path / "second").rename(tmp_path / "first")
+    model, why = predict.load(None, tmp_path)
+    assert model.name == "kept"
+    assert "0.700" in why
+    with model.opened() as folder:
+        assert folder == tmp_path / "kept"
+        exported.write(folder, tmp_path / "one.cxr")
+    assert predict.load(str(tmp_path / "one.cxr"), tmp_path)[0].name == "kept"
 
 
 def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):

@@ -61,6 +61,20 @@ def test_scores_of_another_model_are_refused(run, films):
         run_scores.score_once(run, films, Scorer())
 
 
+def test_scores_of_which_nothing_is_told_are_made_again_after_a_removal(run, films):
+    scorer = Scorer()
+    run_scores.score_once(run, films, scorer)
+    (run / "test_scores.json").write_text("[]")
+    with pytest.raises(InputError, match=r"test_scores\.json .* holds no names and values; remove"):
+        run_scores.score_once(run, films, scorer)
+    (run / "test_scores.json").unlink()
+    with pytest.raises(InputError, match=r"json, which tells .* Remove .*scores\.csv to score"):
+        run_scores.score_once(run, films, scorer)
+    (run / "test_scores.csv").unlink()
+    run_scores.score_once(run, films, scorer)
+    assert scorer.calls == 2
+
+
 def test_no_model_and_no_films_are_named(run, films):
     with pytest.raises(InputError, match="no test film is present"):
         run_scores.score_once(run, films.head(0), Scorer())

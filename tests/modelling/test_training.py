@@ -1,5 +1,6 @@
 """Training at toy size: 64 px drawings whose sign anybody could see."""
 
+import itertools
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from cxr.errors import InputError
 from cxr.evaluation import ranking
 from cxr.films import film_cache
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, explain, inference, models, pipeline, training
+from cxr.modelling import checkpoint, devices, explain, inference, models, pipeline, training
 
 pytestmark = pytest.mark.slow
 
@@ -262,6 +263,79 @@ def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_result(
         pd.testing.assert_frame_equal(whole, resumed, rtol=1e-6)
     for name in ("best_epoch", "epochs_done", "validation_auroc"):
         assert record[name] == undisturbed[name]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cxr.modelling import checkpoint
+
+with checkpoint.alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_is_made_by_one_process_at_a_time(finished, drawn):
+    root, folder = finished[1].parents[1], finished[1]
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(InputError, match=f"another process is making the run {folder}"):
+                train(root, drawn, epochs=4)
+        finally:
+            other.kill()
+    # However it ended, nothing of it is in the way.
+    assert train(root, drawn, epochs=4)[0] == finished[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "epoch"), [("before the checkpoint", 2), ("after the checkpoint", 1)]
+)
+def test_a_kill_beside_the_checkpoint_changes_nothing(
+    drawn, whole, tmp_path, monkeypatch, epoch, place
+):
+    # Each epoch is better than the one before.
+    monkeypatch.setattr(ranking, "auroc", rising())
+    save = checkpoint.Keeper._save
+
+    def killed(self):
+        dies = len(self.history) == epoch
+        if not dies or place == "after the checkpoint":
+            save(self)
+        if dies:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint.Keeper, "_save", killed)
+        train(tmp_path, drawn)
+    record, folder = train(tmp_path, drawn)
+    assert not (folder / "next.keras").exists()
+    assert record["best_epoch"] == record["epochs_done"] == 3
+    scores = [pd.read_csv(run / "validation_scores.csv") for run in (whole, folder)]
+    pd.testing.assert_frame_equal(*scores, rtol=1e-6)
+
+
+def rising():
+    """Stands in for the AUROC, as if validation had never been so good."""
+    calls = itertools.count(1)
+    return lambda targets, scores: np.full(len(FINDINGS), 1 - 1 / (1 + next(calls)))
+
+
+@pytest.fixture(scope="module")
+def whole(drawn, tmp_path_factory):
+    """A run of which each epoch was better than the one before."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ranking, "auroc", rising())
+        return train(tmp_path_factory.mktemp("whole"), drawn)[1]
+
+
+def test_a_best_model_that_was_replaced_is_refused(finished, drawn, tmp_path, monkeypatch):
+    stopped_after_an_epoch(drawn, tmp_path, monkeypatch)
+    shutil.copy(finished[1] / "model.keras", tmp_path / "runs/baseline-patient/model.keras")
+    with pytest.raises(InputError, match="not the file that the training wrote; remove"):
+        train(tmp_path, drawn)
 
 
 def stopped_after_an_epoch(drawn, root, monkeypatch, **changes):
@@ -538,6 +612,15 @@ def test_the_preflight_names_the_gpus_their_memory_and_the_precision(
         keras.config.set_dtype_policy(before)
     assert told == f"2 GPU(s): Made-up GPU, 16384 MiB; precision {precision}."
     assert grown == [("gpu0", True), ("gpu1", True)]
+
+
+def test_the_memory_of_the_eleventh_gpu_is_asked_for_by_its_whole_name(monkeypatch):
+    used = {f"GPU:{number}": 100 - number for number in range(11)} | {"GPU:10": 700}
+    gpus = [tf.config.LogicalDevice(f"/device:{name}", "GPU") for name in used]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    experimental = tf.config.experimental
+    monkeypatch.setattr(experimental, "get_memory_info", lambda name: {"peak": used[name]})
+    assert devices.peak_memory() == 700
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])

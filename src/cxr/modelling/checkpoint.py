@@ -1,10 +1,12 @@
 """Validation after each epoch: the best model, and all that a resumption needs."""
 
 import contextlib
+import fcntl
 import io
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,38 @@ from cxr.findings import FINDINGS
 from cxr.modelling import hosts, inference
 from cxr.modelling.tensors import keras
 
+# A better model, until the checkpoint that knows its checksum is written.
+_NEXT = "next.keras"
+
+# Outlives a closed browser.
+_LOG = "training.log"
+
 # Training stops when the validation AUROC has not risen for so many epochs.
 PATIENCE = 6
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from making the same run meanwhile.
+
+    The lock, on the run's log, ends with the process, however that ends.
+
+    Raises:
+        InputError: if another process has it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = held.enter_context((folder / _LOG).open("a"))
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is making the run {folder} just now; wait for it, or end it."
+            ) from None
+        except OSError:
+            # Some network disks have no locks; where nothing can be written, the record says so.
+            pass
+        yield
 
 
 class Keeper(keras.callbacks.Callback):
@@ -40,6 +72,7 @@ class Keeper(keras.callbacks.Callback):
         self._targets = validation[list(FINDINGS)].to_numpy()
         self.history: list[dict] = []
         self.best, self.best_epoch = math.nan, 0
+        self._checksum = ""
         self.seconds = self.training_seconds = 0.0
 
     def set_model(self, model: keras.Model) -> None:
@@ -54,9 +87,13 @@ class Keeper(keras.callbacks.Callback):
         )
 
     def restore(self, trainee: keras.Model) -> int:
-        """Load the last checkpoint, if there is one; returns the epoch to go on with."""
+        """Load the last checkpoint, if there is one; returns the epoch to go on with.
+
+        Raises:
+            InputError: if it cannot be read, or the best model is not the one that it knows.
+        """
         path = self._folder / "checkpoint.npz"
-        kept = hosts.told(self._kept(path) if hosts.leads() else None)
+        kept = hosts.told(path.read_bytes() if hosts.leads() and path.exists() else None)
         if kept is None:
             return 0
         try:
@@ -72,22 +109,34 @@ class Keeper(keras.callbacks.Callback):
             self.history, self.best = list(state["history"]), float(state["best"])
             self.best_epoch, self.seconds = int(state["best_epoch"]), float(state["seconds"])
             self.training_seconds = float(state["training_seconds"])
+            # Checkpoints from before it was kept have none.
+            self._checksum = str(state.get("model_checksum", ""))
         except Exception as error:
             # A damaged file fails in as many ways as there are places in it.
             raise InputError(
                 f"{path} cannot be read ({error}); remove it and run again: training starts over."
             ) from error
+        if hosts.leads():
+            self._verify_best()
         return len(self.history)
 
-    def _kept(self, path: Path) -> bytes | None:
-        if not path.exists():
-            return None
-        if not (self._folder / "model.keras").exists():
+    def _verify_best(self) -> None:
+        """Refuse another model than the checkpoint's, after ending what a kill left half done."""
+        best, coming = self._folder / "model.keras", self._folder / _NEXT
+        if coming.exists():
+            if artifacts.sha256(coming) == self._checksum:
+                coming.replace(best)
+            else:
+                # Of an epoch that comes again.
+                coming.unlink()
+        anew = f"remove the folder {self._folder} and run again: training starts over."
+        if not best.exists():
             raise InputError(
                 f"{self._folder} holds a checkpoint but no longer the best model, model.keras; "
-                "remove the folder and run again: training starts over."
+                f"{anew}"
             )
-        return path.read_bytes()
+        if self._checksum not in ("", artifacts.sha256(best)):
+            raise InputError(f"{best} is not the file that the training wrote; {anew}")
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.monotonic()
@@ -104,13 +153,14 @@ class Keeper(keras.callbacks.Callback):
         logs["val_auroc"] = mean
         logs["val_loss"] = _cross_entropy(self._targets, probabilities)
         logs["learning_rate"] = self._rate
-        if math.isnan(mean) or not self.best_epoch or mean > self.best:
+        if risen := math.isnan(mean) or not self.best_epoch or mean > self.best:
             # Without any estimable finding there is nothing to choose by: the last one stays.
             self.best, self.best_epoch = mean, epoch + 1
             with self.model.judged():
                 if hosts.leads():
-                    with artifacts.atomic(self._folder / "model.keras") as temporary:
+                    with artifacts.atomic(self._folder / _NEXT) as temporary:
                         self.model.network.save(temporary)
+                    self._checksum = artifacts.sha256(self._folder / _NEXT)
         self.training_seconds += trained - self._began
         self.seconds += time.monotonic() - self._began
         self.history.append(
@@ -126,6 +176,9 @@ class Keeper(keras.callbacks.Callback):
         )
         if hosts.leads():
             self._save()
+            if risen:
+                # Not before the checkpoint knows it: a kill in between leaves both in step.
+                (self._folder / _NEXT).replace(self._folder / "model.keras")
             self._log(logs)
         if self.exhausted():
             self.model.stop_training = True
@@ -136,6 +189,7 @@ class Keeper(keras.callbacks.Callback):
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "model_checksum": self._checksum,
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
         }
@@ -156,7 +210,7 @@ class Keeper(keras.callbacks.Callback):
         # A log that cannot be written is no reason to stop: `history.csv` has the same.
         with (
             contextlib.suppress(OSError),
-            (self._folder / "training.log").open("a", encoding="utf-8") as file,
+            (self._folder / _LOG).open("a", encoding="utf-8") as file,
         ):
             file.write(line)
 

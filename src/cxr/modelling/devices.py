@@ -122,7 +122,8 @@ def peak_memory() -> int:
     else:
         found = tf.config.list_logical_devices("GPU")
         info = tf.config.experimental.get_memory_info
-        peaks = [info(gpu.name[-5:])["peak"] for gpu in found]
+        # TensorFlow lists "/device:GPU:0", and is asked for "GPU:0".
+        peaks = [info(gpu.name.rpartition("device:")[2])["peak"] for gpu in found]
     return max(peaks, default=0)
 
 

@@ -12,7 +12,7 @@ from cxr.errors import InputError
 from cxr.evaluation import ranking
 from cxr.films import abstention
 from cxr.findings import FINDINGS
-from cxr.modelling import devices, explain, inference, run_scores
+from cxr.modelling import checkpoint, devices, explain, inference, run_scores
 from cxr.modelling.tensors import keras
 
 # What members must have in common, so that the mean of their scores is one.
@@ -42,7 +42,7 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
 
     Raises:
         InputError: if there are no two members, they saw other films or sizes, or an earlier
-            ensemble had other members.
+            ensemble had other members or is being made by another process.
     """
     if len(runs) < 2:
         raise InputError(
@@ -60,26 +60,39 @@ def combine(runs: Sequence[Mapping], validation: pd.DataFrame, config: Config) -
         "members": {run["name"]: run["model_checksum"] for run in runs},
     }
     folder = config.runs / config.ensemble_name
+    with checkpoint.alone(folder):
+        return _made(folder, runs, validation, settings, config)
+
+
+def _made(
+    folder: Path,
+    runs: Sequence[Mapping],
+    validation: pd.DataFrame,
+    settings: Mapping,
+    config: Config,
+) -> dict:
+    """The record of the ensemble in `folder`: reused or made."""
+    first = runs[0]
     if (folder / "config.json").exists():
-        found = artifacts.read_json(folder / "config.json")
+        found = inference.read_run(folder)
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
-        artifacts.refuse_other_settings(folder, found, settings, remedy)
+        artifacts.refuse_other_settings(folder, found, dict(settings), remedy)
         inference.verified_model(folder)
+        if not (folder / "validation_scores.csv").exists():
+            _write_scores(folder, _mean_scores(runs, config), first)
         # A member's may have been made anew.
         _companions(folder, [config.runs / run["name"] for run in runs])
         return found
     network = _mean(
         {run["name"]: inference.load_network(config.runs / run["name"]) for run in runs}
     )
-    scores = _mean_scores([run["name"] for run in runs], config)
+    scores = _mean_scores(runs, config)
     targets = validation.set_index("film").loc[scores["film"], list(FINDINGS)].to_numpy()
     by_finding = ranking.auroc(targets, scores[list(FINDINGS)].to_numpy())
     auroc = round(float(np.nanmean(by_finding)), 6) if np.isfinite(by_finding).any() else None
     with artifacts.atomic(folder / "model.keras") as temporary:
         network.save(temporary)
-    artifacts.write_csv(
-        folder / "validation_scores.csv", inference.marked(scores, first["phantoms"])
-    )
+    _write_scores(folder, scores, first)
     _companions(folder, [config.runs / run["name"] for run in runs])
     record = {"name": folder.name, **settings, "validation_auroc": auroc}
     record |= {
@@ -141,10 +154,23 @@ def members(network: keras.Model) -> keras.Model:
         return keras.Model(network.inputs[0], keras.ops.stack(asked, axis=1))  # noqa: PD013
 
 
-def _mean_scores(names: Sequence[str], config: Config) -> pd.DataFrame:
+def _mean_scores(runs: Sequence[Mapping], config: Config) -> pd.DataFrame:
     """The members' validation scores, averaged: what the mean network gives these films."""
-    frames = [run_scores.read_scores(config.runs / n / "validation_scores.csv") for n in names]
+    paths = [config.runs / run["name"] / "validation_scores.csv" for run in runs]
+    frames = [run_scores.read_scores(path) for path in paths]
     scores = frames[0].copy()
+    for run, path, frame in zip(runs, paths, frames, strict=True):
+        films = run["validation_films"]
+        if len(frame) != films or set(frame["film"]) != set(scores["film"]):
+            raise InputError(
+                f"{path} does not hold the run's {films:,} validation films; remove {path.parent} "
+                "and run 200-modeling again: it trains anew."
+            )
     aligned = [frame.set_index("film").loc[scores["film"], list(FINDINGS)] for frame in frames]
     scores[list(FINDINGS)] = np.mean([frame.to_numpy() for frame in aligned], axis=0)
     return scores
+
+
+def _write_scores(folder: Path, scores: pd.DataFrame, member: Mapping) -> None:
+    path = folder / "validation_scores.csv"
+    artifacts.write_csv(path, inference.marked(scores, member["phantoms"]))

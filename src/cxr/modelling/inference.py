@@ -52,14 +52,16 @@ def read_network(path: Path) -> keras.Model:
 def read_run(folder: Path, *needed: str) -> dict:
     """What a run's config.json says: its name, whether it is finished, and what is needed.
 
+    A run is its folder: copied or renamed, it goes by the folder's name.
+
     Raises:
         InputError: if it is missing, or not that of a run.
     """
     path = folder / "config.json"
     record = artifacts.read_json(path)
     if not isinstance(record, dict) or not {"name", "finished", *needed} <= record.keys():
-        raise InputError(f"{path} is not what the training wrote; remove that folder.")
-    return record
+        raise InputError(f"{path} is not what the training wrote; remove {folder}.")
+    return record | {"name": folder.name}
 
 
 def verified_model(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """The models, by name: films of raw grey values in, 14 independent probabilities out."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def build(
         (films, 14) in the order of `FINDINGS`.
 
     Raises:
-        InputError: for an unknown name, or weights that cannot be had or do not fit.
+        InputError: for an unknown name, or weights that cannot be had, do not fit or are damaged.
     """
     entry = registered(name)
     if entry.imagenet_file is None:
@@ -148,7 +149,7 @@ def build(
             phantom_weights.load(network, phantom_weights.file(name))
         return network
     try:
-        return entry.build(image_size, weights, side)
+        network = entry.build(image_size, weights, side)
     except Exception as error:
         if weights == "imagenet":
             raise InputError(
@@ -162,6 +163,20 @@ def build(
             f"to such a file, as Keras's own {entry.weights_file(side)}, or to 'none' for random "
             "ones."
         ) from error
+    for weight in network.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            file = imagenet_file(name, side) if weights == "imagenet" else weights
+            raise InputError(
+                f"{file} is damaged: not all values of {weight.path} are numbers. Remove it and "
+                "get it again (Keras downloads its own), or set CXR_WEIGHTS=none for random ones."
+            )
+    return network
+
+
+def imagenet_file(name: str, side: int) -> Path:
+    """Where Keras keeps the ImageNet weights of a model for films of this side."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    return home / "models" / registered(name).weights_file(side)
 
 
 def registered(name: str) -> Entry:

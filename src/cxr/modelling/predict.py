@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cxr import artifacts
 from cxr.config import names_file
 from cxr.errors import InputError
 from cxr.evaluation import calibration, thresholding
@@ -421,6 +422,8 @@ def load(
     if names_file(run):
         with _unpacked(run) as folder:
             model = Model(folder, prevalence)
+            # What it is unpacked into has a name for the moment.
+            model.name = artifacts.read_record(folder / "config.json")["name"]
         model.opened = functools.partial(_unpacked, run)
         return model, f"from {run}"
     return Model(run_folder(runs, run), prevalence), "named by --run"

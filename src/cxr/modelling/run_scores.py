@@ -43,12 +43,10 @@ def score_once(
         "model_checksum": artifacts.sha256(model),
     }
     if path.exists():
-        artifacts.refuse_other_settings(
-            path,
-            artifacts.read_json(path.with_suffix(".json")),
-            settings,
-            f"Remove {path} to score the test set again.",
-        )
+        about, remedy = path.with_suffix(".json"), f"Remove {path} to score the test set again."
+        if not about.exists():
+            raise InputError(f"{about}, which tells what was scored, does not exist. {remedy}")
+        artifacts.refuse_other_settings(path, artifacts.read_record(about), settings, remedy)
     else:
         made = score(folder, frame=frame)
         # The sidecar comes first: scores without it would be read as somebody else's.

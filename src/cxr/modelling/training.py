@@ -156,8 +156,9 @@ def run(
         The run's `config.json`.
 
     Raises:
-        InputError: if there is nothing to train on, the run was made with other settings,
-            the loss stops being a number, or the batch does not fit the memory.
+        InputError: if there is nothing to train on, the run was made with other settings or
+            is being made by another process, the loss stops being a number, or the batch does
+            not fit the memory.
     """
     _refuse_missing_columns(splits)
     train, validation = (
@@ -171,6 +172,19 @@ def run(
     folder = config.runs / config.run_name(model)
     settings = _settings(model, train, validation, config, split_checksum, recipe)
     hosts.agree(settings)
+    with checkpoint.alone(folder) if hosts.leads() else contextlib.nullcontext():
+        return _made(folder, paths, train, validation, settings, config)
+
+
+def _made(
+    folder: Path,
+    paths: Mapping[str, Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    settings: dict,
+    config: Config,
+) -> dict:
+    """The record of the run in `folder`: reused, gone on with, or begun."""
     found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
     if found and found["finished"]:
         if hosts.leads():
@@ -179,6 +193,8 @@ def run(
             found |= _mended(folder, found, paths, train, validation, config)
         return hosts.told_record(found) or found
     settings["parts"] = _parts(len(train), found)
+    if found:
+        settings["weights_checksum"] = found.get("weights_checksum")
     # What this process reads.
     train_films = train["film"][_order(settings).is_mine()]
     wanted = pd.concat([train_films, hosts.own(validation)["film"]])
@@ -344,6 +360,20 @@ def _settings(
     } | _checksum_of_more(train, recipe)
 
 
+def _weights_checksum(settings: Mapping) -> str | None:
+    """Of the weights that a run starts from, Keras's own among them, where they are there.
+
+    It is no setting: processes that train together may have Keras fetch them one by one, and a
+    finished run is reused without them.
+    """
+    if settings["weights"] != "imagenet" or settings["weights_checksum"]:
+        return settings["weights_checksum"]
+    entry, enlarge = models.registered(settings["model"]), settings["recipe"]["enlarge"]
+    side = entry.side(settings["image_size"], enlarge=enlarge)
+    file = models.imagenet_file(settings["model"], side)
+    return artifacts.sha256(file) if file.is_file() else None
+
+
 def _checksum_of_more(train: pd.DataFrame, recipe: models.Recipe) -> dict:
     """The auxiliary targets of a recipe that has any, among the settings."""
     if not recipe.auxiliary:
@@ -416,14 +446,21 @@ def _found(folder: Path, settings: dict) -> dict | None:
     found = artifacts.read_record(path)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
+    found = inference.read_run(folder)
     # Runs from before an ingredient existed did without it.
-    found["recipe"] = dataclasses.asdict(models.Recipe()) | (found.get("recipe") or {})
+    found["recipe"] = found.get("recipe") or {}
+    if not isinstance(found["recipe"], dict):
+        raise InputError(f"{path} holds no recipe, but {found['recipe']!r}; remove {folder}.")
+    found["recipe"] = dataclasses.asdict(models.Recipe()) | found["recipe"]
     remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
     # Runs from before there was a choice.
     found = {"backend": "tensorflow", "parts": 1, **found}
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
+    if settings["weights"] == "imagenet" and (kept := found.get("weights_checksum")):
+        # Keras's own file may be gone; where it is there, it has to be the same.
+        settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
     artifacts.refuse_other_settings(folder, found, settings, remedy)
     if found["finished"]:
         inference.verified_model(folder)
@@ -448,6 +485,9 @@ def _fit(
     rows[order.is_mine()] = store.rows(train["film"][order.is_mine()])
     callbacks: list[keras.callbacks.Callback] = []
     if hosts.leads():
+        if not (folder / "checkpoint.npz").exists():
+            # Keras has its file by now.
+            settings["weights_checksum"] = _weights_checksum(settings)
         # Not before the network could be built: weights that do not fit leave nothing behind.
         artifacts.write_json(folder / "config.json", settings)
         board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
