@@ -451,12 +451,12 @@ def _external(options: argparse.Namespace) -> int:
     from cxr import artifacts
     from cxr.evaluation import external
     from cxr.fetch import source_films
-    from cxr.modelling import external_scores, predict, run_scores
+    from cxr.modelling import external_scores, inference, predict, run_scores
     from cxr.records import sources
 
     config = load_config(profile=options.profile)
     folder = predict.run_folder(config.runs, options.run)
-    run = artifacts.read_json(folder / "config.json")
+    run = inference.read_run(folder)
     records, cleaning = sources.read(options.source, options.records)
     learned = {
         "trained_on": run.get("config", {}).get("source", "nih"),

@@ -190,7 +190,8 @@ def test_a_training_goes_on_with_the_backend_that_it_began_with(tmp_path):
     begun = {"finished": None, "epochs": 3, "backend": "jax", "parts": 1}
     artifacts.write_json(folder / "config.json", begun)
     (folder / "checkpoint.npz").touch()
-    with pytest.raises(InputError, match="backend was 'jax', is now 'tensorflow'"):
+    words = r"backend was 'jax', is now 'tensorflow'\)\. Set KERAS_BACKEND=jax to go on\."
+    with pytest.raises(InputError, match=words):
         training._found(folder, {"epochs": 3, "backend": "tensorflow"})
     # A run from before there was a choice.
     artifacts.write_json(folder / "config.json", {"finished": None, "epochs": 3})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr import artifacts, progress
+from cxr import progress
 from cxr.errors import InputError
 from cxr.evaluation import calibration
 from cxr.films import reading
@@ -31,7 +31,7 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
     Raises:
         InputError: if the run is unfinished, no film can be read, or drawings meet real films.
     """
-    record = artifacts.read_json(folder / "config.json")
+    record = inference.read_run(folder, "phantoms")
     if not record["finished"]:
         raise InputError(f"{folder} is not trained to the end; run 200-modeling again.")
     network, drawn = inference.load_network(folder), bool(record["phantoms"])

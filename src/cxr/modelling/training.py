@@ -461,6 +461,8 @@ def _found(folder: Path, settings: dict) -> dict | None:
     if settings["weights"] == "imagenet" and (kept := found.get("weights_checksum")):
         # Keras's own file may be gone; where it is there, it has to be the same.
         settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
+    if found["backend"] != settings["backend"]:
+        remedy = f"Set KERAS_BACKEND={found['backend']} to go on. {remedy}"
     artifacts.refuse_other_settings(folder, found, settings, remedy)
     if found["finished"]:
         inference.verified_model(folder)
