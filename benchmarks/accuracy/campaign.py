@@ -412,12 +412,14 @@ def collected(
     for cell in CELLS:
         if cell.stage != stage:
             continue
+        # A seed counts over its folds, so it takes part when all are there.
+        seeds = [
+            seed
+            for seed in cell.seeds
+            if all(made_by_this(kept(cell, fold, seed), cell) for fold in range(FOLDS))
+        ]
         fits = {
-            fold: [
-                estimates(path, everyone)[part]
-                for path in (kept(cell, fold, seed) for seed in cell.seeds)
-                if made_by_this(path, cell)
-            ]
+            fold: [estimates(kept(cell, fold, seed), everyone)[part] for seed in seeds]
             for fold in range(FOLDS)
         }
         if all(fits.values()):
@@ -524,6 +526,12 @@ def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> di
         for seed in ([MEAN] if name != cell.name else cell.seeds)
         if made_by_this(kept(cell, fold, seed), cell)
     ]
+    if name != cell.name:
+        # Of a mean, seeds move as much as of so many trainings.
+        part_of = len(cell.seeds)
+        seeds = recipe_judge.Seeds(
+            seeds.variance / part_of, seeds.freedom, (seeds.whole or 0.0) / part_of
+        )
     reached = recipe_judge.level(fits, seeds)
     return {
         "stage": stage,

@@ -464,8 +464,10 @@ def _external(options: argparse.Namespace) -> int:
         "another_table": run.get("table") not in (None, artifacts.sha256(options.records)),
     }
     external.refuse_nothing(records, **learned)
-    if (validated := folder / "validation_scores.csv").exists():
-        external.refuse_own_films(records, set(run_scores.read_scores(validated)["film"]))
+    if (own := config.data / "records.csv").exists():
+        external.refuse_own_films(records, sources.load(own)[0])
+    elif (own := folder / "validation_scores.csv").exists():
+        external.refuse_own_films(records, run_scores.read_scores(own))
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)

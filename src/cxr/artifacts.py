@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -104,6 +105,31 @@ def new_folder(folder: Path, option: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def alone(path: Path, doing: str) -> Iterator[None]:
+    """Hold a file's lock, which ends with the process, however that ends.
+
+    Args:
+        path: of the file, made where it is missing.
+        doing: what the process that holds it does, for the message.
+
+    Raises:
+        InputError: if another process holds it.
+        OSError: if the file cannot be written to.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is {doing} just now; wait for it, or end it."
+            ) from None
+        except OSError:
+            # Some network disks have no locks; what is written there is atomic all the same.
+            pass
+        yield
 
 
 def refuse_existing(folder: Path, option: str) -> None:

@@ -140,10 +140,26 @@ def test_a_finding_that_no_film_of_the_table_labels_is_not_compared():
 
 
 def test_films_that_the_run_knows_are_refused_under_whatever_name():
-    records = pd.DataFrame({"file": ["a/00000001_000.png", "a/00000002_000.png"]})
-    external.refuse_own_films(records, {"00000003_000.png"})
-    with pytest.raises(InputError, match=r"1 of these 2 films, such as 00000002_000.png, are"):
-        external.refuse_own_films(records, {"00000002_000.png"})
+    files = ["a/00000001_000.png", "a/00000002_000.jpg", "a/00000003_000.png"]
+    records = pd.DataFrame({"file": files})
+    nih = pd.DataFrame({"film": ["00000002_000.png", "00000003_000.png", "00000004_000.png"]})
+    external.refuse_own_films(records, nih[1:])
+    with pytest.raises(InputError, match=r"2 of these 3 films, such as a/00000002_000\.jpg, are"):
+        external.refuse_own_films(records, nih)
+    # NIH's own records name no other files.
+    external.refuse_own_films(nih, records)
+
+
+def test_a_table_that_says_the_same_of_the_same_files_is_the_runs_own():
+    about = {"age": 50.0, "sex": "F", "view": "PA"}
+    labels = ["Mass", "Nodule", "No Finding"]
+    own = pd.DataFrame({"file": ["1.png", "2.png", "3.png"], "labels": labels} | about)
+    # A row more makes another table, of the same hospital.
+    longer = pd.concat([own, own[:1].assign(file="4.png")], ignore_index=True)
+    with pytest.raises(InputError, match=r"3 of these 4 films, such as 1\.png, are the run's own"):
+        external.refuse_own_films(longer, own)
+    # Another hospital may count its files, too.
+    external.refuse_own_films(own.assign(age=[1.0, 2.0, 50.0]), own)
 
 
 def test_local_films_may_not_be_most_of_them():

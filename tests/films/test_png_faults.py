@@ -18,8 +18,9 @@ def chunk(kind, data):
 
 def film(width=8, height=8, depth=8, colour=0, data=None, rest=b"", lace=0, end=True):
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
-    row = b"\0" + bytes([90]) * ((width * channels * depth + 7) // 8)
-    data = zlib.compress(row * height) if data is None else data
+    if data is None:
+        row = b"\0" + bytes([90]) * ((width * channels * depth + 7) // 8)
+        data = zlib.compress(row * height)
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, lace)
     tail = chunk(b"IEND", b"") if end else b""
     return png.SIGNATURE + chunk(b"IHDR", header) + rest + chunk(b"IDAT", data) + tail

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr import __main__, artifacts, figures
+from cxr import __main__, artifacts, config, figures
 from cxr.errors import InputError
 from cxr.evaluation import external, ranking
 from cxr.findings import FINDINGS
 from cxr.modelling import external_scores
+from cxr.records import sources
 from tests import made_up, toy_runs
 
 
@@ -73,15 +74,29 @@ def test_a_run_of_another_table_of_ones_own_is_judged_by_this_one(root, monkeypa
 
 
 def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
-    path = root / "runs/baseline-patient/validation_scores.csv"
-    scores = pd.DataFrame(0.5, index=range(1), columns=list(FINDINGS))
-    scores.insert(0, "film", "0.jpg")
-    scores.assign(patient_id=1).to_csv(path, index=False)
+    # The run's own table, in which one line has changed since.
+    monkeypatch.setenv("CXR_ROOT", str(root))
+    data = config.load_config(profile="first_archive").data
+    sources.save(sources.read("folder", root / "table.csv")[0][1:], data / "records.csv")
     try:
         assert run(root, monkeypatch) == 1
-        assert "such as 0.jpg, are named like films that" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "60 of these 61 films" in said and "are the run's own hospital's" in said
     finally:
-        path.unlink()
+        (data / "records.csv").unlink()
+    # NIH's names are known by the films that the run was validated on.
+    scores = root / "runs/baseline-patient/validation_scores.csv"
+    films = [f"{number:08}_000.png" for number in range(3)]
+    frame = pd.DataFrame(0.5, index=range(3), columns=list(FINDINGS)).assign(patient_id=range(3))
+    frame.insert(0, "film", films)
+    frame.to_csv(scores, index=False)
+    rows = [f"{film},{number},1" for number, film in enumerate(films)]
+    (root / "nih.csv").write_text("\n".join(["film,patient_id,Mass", *rows]))
+    try:
+        assert run(root, monkeypatch, "--records", str(root / "nih.csv")) == 1
+        assert "3 of these 3 films, such as 00000000_000.png" in capsys.readouterr().err
+    finally:
+        scores.unlink()
 
 
 def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, monkeypatch):

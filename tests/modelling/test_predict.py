@@ -325,6 +325,9 @@ def test_prediction_takes_no_run_that_shares_patients_and_says_so(tmp_path):
     for name, split, auroc in (("small", "patient", 0.70), ("leaky", "original", 0.78)):
         record = {"name": name, "split": split, "finished": True, "validation_auroc": auroc}
         artifacts.write_json(tmp_path / name / "config.json", record)
+    # One that is being trained just now.
+    (tmp_path / "begun").mkdir()
+    artifacts.write_json(tmp_path / "begun/config.json", {"name": "begun", "finished": None})
     name, why = predict.choose(tmp_path)
     assert name == "small"
     assert "0.700" in why and "1 of the split `original` left out" in why

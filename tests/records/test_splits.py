@@ -106,7 +106,9 @@ def test_another_hospitals_sizes_are_as_near_as_whole_patients_allow(films, size
     assert sum(off.values()) == sum(nearest.values()) and set(off) == set(splits.NAMES)
     assert shared_patients(frame, split) == 0
     told = record_conclusions.balanced({"patient": split_checks.balance(frame, split)})
-    assert "Whole patients do not allow the wanted sizes, and `patient` is off by" in told
+    assert (
+        "No division of whole patients with the wanted sizes was found; `patient` is off by" in told
+    )
 
 
 def test_one_division_is_found_where_only_one_exists():

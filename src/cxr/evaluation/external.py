@@ -104,22 +104,32 @@ def _labelled(records: pd.DataFrame) -> list[str]:
     return sources.labelled_in(records) if "source" in records else list(FINDINGS)
 
 
-def refuse_own_films(records: pd.DataFrame, own: Collection[str]) -> None:
+def refuse_own_films(records: pd.DataFrame, own: pd.DataFrame) -> None:
     """Refuse a run's own films under another source's name, before they are scored.
 
     Args:
-        records: as for `evaluate`, with the `file` of each film.
-        own: films that the run was trained or validated on.
+        records: as for `evaluate`.
+        own: records of the run's own source, or as much of them as is known.
 
     Raises:
-        InputError: if any file is named like one of them.
+        InputError: if more than half of the films are the run's own: by their names, of NIH's
+            films; by their files and what is said of them, of a table of one's own.
     """
-    names = records["file"].str.rpartition("/")[2]
-    if (same := names.isin(own)).any():
+    if "file" not in records:
+        return
+    if "file" in own:
+        said = ["file", "age", "sex", "view", "labels"]
+        ours, theirs = (
+            part[said].astype(str).fillna("").agg("\t".join, axis=1) for part in (own, records)
+        )
+    else:
+        ours = own["film"]
+        theirs = records["file"].str.rpartition("/")[2].str.replace(r"\.\w+$", ".png", regex=True)
+    if 2 * (same := theirs.isin(ours)).sum() > len(records):
         raise InputError(
-            f"{int(same.sum()):,} of these {len(records):,} films, such as {names[same].iloc[0]}, "
-            "are named like films that the run was validated on, so its training films may be "
-            "among them, too; judge it by films of another hospital."
+            f"{int(same.sum()):,} of these {len(records):,} films, such as "
+            f"{records.loc[same, 'file'].iloc[0]}, are the run's own hospital's, so it may have "
+            "learned from them; judge it by films of another hospital."
         )
 
 

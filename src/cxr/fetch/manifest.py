@@ -1,7 +1,6 @@
 """What lies in `data/`, where it came from, and the settings that asked for it."""
 
 import contextlib
-import fcntl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,24 +99,15 @@ def locked(data: Path) -> Iterator[None]:
     Raises:
         InputError: if another process has it, or the folder cannot be written to.
     """
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        file = (data / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"{data} cannot be written to ({error.strerror or error}); choose another folder "
-            "with CXR_ROOT."
-        ) from error
-    with file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            data.mkdir(parents=True, exist_ok=True)
+            held.enter_context(artifacts.alone(data / ".lock", f"filling {data}"))
+        except OSError as error:
             raise InputError(
-                f"another process is filling {data} just now; wait for it, or end it."
-            ) from None
-        except OSError:
-            # Some network disks have no locks; what is written there is atomic all the same.
-            pass
+                f"{data} cannot be written to ({error.strerror or error}); choose another folder "
+                "with CXR_ROOT."
+            ) from error
         for folder in (data, data / "archives"):
             artifacts.sweep(folder)
         yield

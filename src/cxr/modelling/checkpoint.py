@@ -1,7 +1,6 @@
 """Validation after each epoch: the best model, and all that a resumption needs."""
 
 import contextlib
-import fcntl
 import io
 import json
 import math
@@ -40,17 +39,10 @@ def alone(folder: Path) -> Iterator[None]:
         InputError: if another process has it.
     """
     with contextlib.ExitStack() as held:
-        try:
+        # Where nothing can be written, what writes says so.
+        with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            log = held.enter_context((folder / _LOG).open("a"))
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is making the run {folder} just now; wait for it, or end it."
-            ) from None
-        except OSError:
-            # Some network disks have no locks; where nothing can be written, the record says so.
-            pass
+            held.enter_context(artifacts.alone(folder / _LOG, f"making the run {folder}"))
         yield
 
 

@@ -175,7 +175,10 @@ def build(
 
 def imagenet_file(name: str, side: int) -> Path:
     """Where Keras keeps the ImageNet weights of a model for films of this side."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    # As Keras chooses it.
+    own = Path("~").expanduser()
+    base = own if os.access(own, os.W_OK) else Path("/tmp")
+    home = Path(os.environ.get("KERAS_HOME", base / ".keras")).expanduser()
     return home / "models" / registered(name).weights_file(side)
 
 

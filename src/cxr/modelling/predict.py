@@ -48,11 +48,12 @@ def choose(runs: Path) -> tuple[str, str]:
     Raises:
         InputError: if there is none.
     """
-    records = [
-        inference.read_run(path.parent, "split", "validation_auroc")
-        for path in sorted(runs.glob("*/config.json"))
+    folders = [path.parent for path in sorted(runs.glob("*/config.json"))]
+    finished = [
+        inference.read_run(folder, "split", "validation_auroc")
+        for folder in folders
+        if inference.read_run(folder)["finished"]
     ]
-    finished = [record for record in records if record["finished"]]
     honest = [record for record in finished if record["split"] != "original"]
     if not honest:
         leaky = f"; {len(finished)} of the split `original` do not count" if finished else ""

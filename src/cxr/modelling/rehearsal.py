@@ -36,14 +36,15 @@ def rehearse(config: Config) -> pd.DataFrame:
     Returns:
         One row a model: model, parameters, build_seconds (with fetching weights and compiling),
         training and validation speed (films/s), memory_gb (peak, of the fullest GPU, or of this
-        process on a CPU), hours (of all epochs of all its trainings, several in an ensemble,
-        on about as many films as `expected_films` says).
+        process on a CPU), films (as `expected_films` says), hours (of all epochs of all its
+        trainings, several in an ensemble, on so many films).
 
     Raises:
         InputError: as `training.run` does: for weights that cannot be had or do not fit, or a
             batch that does not fit the memory.
     """
-    return pd.DataFrame([_rehearsed(model, config) for model in config.models])
+    films = expected_films(config)
+    return pd.DataFrame([_rehearsed(model, config, films) for model in config.models])
 
 
 def summary(rows: pd.DataFrame, config: Config) -> str:
@@ -59,7 +60,7 @@ def summary(rows: pd.DataFrame, config: Config) -> str:
     return "\n".join(
         [
             f"Rehearsed on made-up films of {config.image_size} px in batches of "
-            f"{config.batch_size}, for {expected_films(config):,} films:",
+            f"{config.batch_size}, for {rows['films'].max():,} films:",
             *lines,
         ]
     )
@@ -86,7 +87,7 @@ def expected_films(config: Config) -> int:
     return sum(archive.films for archive in catalogue.ARCHIVES)
 
 
-def _rehearsed(model: str, config: Config) -> dict:
+def _rehearsed(model: str, config: Config, films: int) -> dict:
     entry = models.registered(model)
     settings = {
         "model": model,
@@ -120,7 +121,6 @@ def _rehearsed(model: str, config: Config) -> dict:
         validated = time.monotonic()
     training_speed = len(frame) / (trained - built)
     validation_speed = len(frame) / (validated - warm)
-    films = expected_films(config)
     train, validation = _SHARES[config.split]
     epoch = films * (train / training_speed + validation / validation_speed)
     return {
@@ -130,6 +130,7 @@ def _rehearsed(model: str, config: Config) -> dict:
         "training": training_speed,
         "validation": validation_speed,
         "memory_gb": (devices.peak_memory() or _of_this_process()) / 1e9,
+        "films": films,
         "hours": len(config.trainings) * config.epochs * epoch / 3600,
     }
 

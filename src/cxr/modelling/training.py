@@ -490,7 +490,7 @@ def _fit(
         if not (folder / "checkpoint.npz").exists():
             # Keras has its file by now.
             settings["weights_checksum"] = _weights_checksum(settings)
-        # Not before the network could be built: weights that do not fit leave nothing behind.
+        # Not before the network could be built: weights that do not fit bind no later run.
         artifacts.write_json(folder / "config.json", settings)
         board = _Board(str(folder / "tensorboard"), write_graph=False, profile_batch=0)
         callbacks.append(board)

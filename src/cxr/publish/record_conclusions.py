@@ -424,8 +424,9 @@ def _sizes_met(balance: pd.DataFrame) -> str:
     off = {name: int(sizes[name]) - films for name, films in wanted.items()}
     if not any(off.values()):
         return "`patient` has exactly the wanted sizes"
-    return "Whole patients do not allow the wanted sizes, and `patient` is off by " + ", ".join(
-        f"{films:+,} films in {name}" for name, films in off.items()
+    return (
+        "No division of whole patients with the wanted sizes was found; `patient` is off by "
+        + ", ".join(f"{films:+,} films in {name}" for name, films in off.items())
     )
 
 

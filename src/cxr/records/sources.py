@@ -367,13 +367,13 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
                 ):
                     continue
                 report = ElementTree.fromstring(file.read())
-                number = report.find("uId")
-                patient = "" if number is None else number.get("id", "")
+                uid = report.find("uId")
+                patient = "" if uid is None else uid.get("id", "")
                 said = [" ".join((m.text or "").split()) for m in report.findall("MeSH/major")]
-                for image in report.findall("parentImage"):
+                for number, image in enumerate(report.findall("parentImage"), start=1):
                     films.append((image.get("id", ""), patient))
                     terms.append(said)
-                    places.append(f"{member.name}, film {len(films):,}")
+                    places.append(f"{member.name}, film {number}")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; set CXR_RECORDS to NLMCXR_reports.tgz.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, ElementTree.ParseError) as error:
