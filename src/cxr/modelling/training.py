@@ -458,7 +458,7 @@ def _found(folder: Path, settings: dict) -> dict | None:
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
-    if settings["weights"] == "imagenet" and (kept := found.get("weights_checksum")):
+    if settings.get("weights") == "imagenet" and (kept := found.get("weights_checksum")):
         # Keras's own file may be gone; where it is there, it has to be the same.
         settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
     if found["backend"] != settings["backend"]:
