@@ -86,13 +86,8 @@ def learns_and_goes_on(model, tmp_path):
     assert len(found) == 2
 
 
-@pytest.mark.parametrize(
-    "model",
-    # One is enough from day to day.
-    [
-        pytest.param(name, marks=[] if name == "baseline" else pytest.mark.soak)
-        for name in models.MODELS
-    ],
-)
+# From day to day the tests above, and kills of one device and of two processes, are enough.
+@pytest.mark.soak
+@pytest.mark.parametrize("model", models.MODELS)
 def test_every_model_learns_on_two_devices_and_goes_on_after_a_kill(model, tmp_path):
     learns_and_goes_on(model, tmp_path)
