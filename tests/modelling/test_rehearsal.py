@@ -44,14 +44,10 @@ def test_every_split_and_every_member_of_an_ensemble_takes_its_time():
     assert "3 trainings of 16 epochs take" in told
 
 
-def test_the_shares_of_the_splits_are_theirs(real_splits):
+def test_the_sizes_of_the_splits_are_theirs(real_splits):
     for kind, split in real_splits.items():
-        counts = split.value_counts()
-        expected = [counts[part] / counts.sum() for part in ("train", "validation")]
-        assert rehearsal._SHARES[kind] == pytest.approx(expected), kind
-    assert rehearsal._SHARES.keys() == set(SPLITS)
-    community = [splits.COMMUNITY_SIZES[part] / 112_120 for part in ("train", "validation")]
-    assert rehearsal._SHARES["community"] == pytest.approx(community)
+        assert rehearsal._SIZES[kind] == split.value_counts().to_dict(), kind
+    assert rehearsal._SIZES.keys() == set(SPLITS)
 
 
 def test_the_films_of_ones_own_table_are_counted(tmp_path):

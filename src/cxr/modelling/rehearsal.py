@@ -13,17 +13,17 @@ from cxr.films import film_cache
 from cxr.findings import FINDINGS
 from cxr.modelling import devices, inference, learning, models, pipeline, training
 from cxr.modelling.tensors import keras
-from cxr.records import sources
+from cxr.records import sources, splits
 
 # Looks at the loss that are timed, after a first one that compiles the step.
 _LOOKS = 4
 
-# Shares of the films that each split trains and validates on, see `splits`.
-_SHARES = {
-    "patient": (53_692 / 109_577, 32_874 / 109_577),
-    "original": (53_692 / 109_577, 32_874 / 109_577),
-    "official": (75_708 / 112_120, 10_816 / 112_120),
-    "community": (78_468 / 112_120, 11_219 / 112_120),
+# Films of each split's parts, for their shares.
+_SIZES = {
+    "patient": splits.SIZES,
+    "original": splits.SIZES,
+    "official": {"train": 75_708, "validation": 10_816, "test": 25_596},
+    "community": splits.COMMUNITY_SIZES,
 }
 
 
@@ -121,8 +121,9 @@ def _rehearsed(model: str, config: Config, films: int) -> dict:
         validated = time.monotonic()
     training_speed = len(frame) / (trained - built)
     validation_speed = len(frame) / (validated - warm)
-    train, validation = _SHARES[config.split]
-    epoch = films * (train / training_speed + validation / validation_speed)
+    sizes = _SIZES[config.split]
+    epoch = sizes["train"] / training_speed + sizes["validation"] / validation_speed
+    epoch *= films / sum(sizes.values())
     return {
         "model": model,
         "parameters": trainee.network.count_params(),
