@@ -464,14 +464,17 @@ def _external(options: argparse.Namespace) -> int:
         "another_table": run.get("table") not in (None, artifacts.sha256(options.records)),
     }
     external.refuse_nothing(records, **learned)
-    if (own := config.data / "records.csv").exists():
-        external.refuse_own_films(records, sources.load(own)[0])
-    elif (own := folder / "validation_scores.csv").exists():
-        external.refuse_own_films(records, run_scores.read_scores(own))
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
     absent = source_films.absent(records, paths)
+    if (own := config.data / "records.csv").exists():
+        known = sources.load(own)[0]
+        images = config.data / "images" if "file" in known else None
+        external_scores.refuse_own(external.own_films(records, known), paths, images)
+    elif (own := folder / "validation_scores.csv").exists():
+        known = run_scores.read_scores(own)
+        external_scores.refuse_own(external.own_films(records, known), paths)
     # Before hours of scoring, and then of what could be scored.
     records = records.set_index("film").loc[list(paths)]
     local = external.draw_local(records, films=options.local, seed=config.seed)

@@ -8,6 +8,7 @@ from PIL import Image
 from cxr import __main__, artifacts, config, figures
 from cxr.errors import InputError
 from cxr.evaluation import external, ranking
+from cxr.films import reading
 from cxr.findings import FINDINGS
 from cxr.modelling import external_scores
 from cxr.records import sources
@@ -77,11 +78,20 @@ def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
     # The run's own table, in which one line has changed since.
     monkeypatch.setenv("CXR_ROOT", str(root))
     data = config.load_config(profile="first_archive").data
-    sources.save(sources.read("folder", root / "table.csv")[0][1:], data / "records.csv")
+    own = sources.read("folder", root / "table.csv")[0][1:]
+    sources.save(own, data / "records.csv")
+    mine = own[own["file"] == "p9/0.jpg"].iloc[0]
+    stored = data / "images" / mine["film"]
+    stored.parent.mkdir()
     try:
-        assert run(root, monkeypatch) == 1
+        # Another hospital's table may say the same of files of the same names.
+        Image.fromarray(toy_runs.film(999, 96)).save(stored)
+        assert run(root, monkeypatch, "--local", "20") == 0
+        Image.fromarray(reading.read(root / "hospital/p9/0.jpg").square(80)).save(stored)
+        capsys.readouterr()
+        assert run(root, monkeypatch, "--local", "20") == 1
         said = capsys.readouterr().err
-        assert "60 of these 61 films" in said and "are the run's own hospital's" in said
+        assert f"p9/0.jpg is one of the run's own films, {mine['film']}, so it may have" in said
     finally:
         (data / "records.csv").unlink()
     # NIH's names are known by the films that the run was validated on.
@@ -92,11 +102,13 @@ def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
     frame.to_csv(scores, index=False)
     rows = [f"{film},{number},1" for number, film in enumerate(films)]
     (root / "nih.csv").write_text("\n".join(["film,patient_id,Mass", *rows]))
+    (root / "hospital/00000001_000.png").write_bytes(b"")
     try:
         assert run(root, monkeypatch, "--records", str(root / "nih.csv")) == 1
-        assert "3 of these 3 films, such as 00000000_000.png" in capsys.readouterr().err
+        assert "00000001_000.png is one of the run's own films" in capsys.readouterr().err
     finally:
         scores.unlink()
+        (root / "hospital/00000001_000.png").unlink()
 
 
 def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, monkeypatch):

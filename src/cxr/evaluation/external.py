@@ -104,19 +104,19 @@ def _labelled(records: pd.DataFrame) -> list[str]:
     return sources.labelled_in(records) if "source" in records else list(FINDINGS)
 
 
-def refuse_own_films(records: pd.DataFrame, own: pd.DataFrame) -> None:
-    """Refuse a run's own films under another source's name, before they are scored.
+def own_films(records: pd.DataFrame, own: pd.DataFrame) -> dict[str, str]:
+    """Films that may be the run's own under another source's name.
 
     Args:
-        records: as for `evaluate`.
+        records: as for `evaluate`, with film names as a column.
         own: records of the run's own source, or as much of them as is known.
 
-    Raises:
-        InputError: if more than half of the films are the run's own: by their names, of NIH's
-            films; by their files and what is said of them, of a table of one's own.
+    Returns:
+        Film -> the run's film that has the same name, of NIH's, which no other hospital gives;
+        or, of a table of one's own, the same file of which the same is said.
     """
     if "file" not in records:
-        return
+        return {}
     if "file" in own:
         said = ["file", "age", "sex", "view", "labels"]
         ours, theirs = (
@@ -125,12 +125,8 @@ def refuse_own_films(records: pd.DataFrame, own: pd.DataFrame) -> None:
     else:
         ours = own["film"]
         theirs = records["file"].str.rpartition("/")[2].str.replace(r"\.\w+$", ".png", regex=True)
-    if 2 * (same := theirs.isin(ours)).sum() > len(records):
-        raise InputError(
-            f"{int(same.sum()):,} of these {len(records):,} films, such as "
-            f"{records.loc[same, 'file'].iloc[0]}, are the run's own hospital's, so it may have "
-            "learned from them; judge it by films of another hospital."
-        )
+    same = theirs.map(dict(zip(ours, own["film"], strict=True))).dropna()
+    return dict(zip(records.loc[same.index, "film"], same, strict=True))
 
 
 def evaluate(

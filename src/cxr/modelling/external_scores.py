@@ -82,5 +82,38 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
     return scores, refused
 
 
+def refuse_own(
+    own: Mapping[str, str], paths: Mapping[str, Path], images: Path | None = None
+) -> None:
+    """Refuse a run's own films, before they are scored.
+
+    Args:
+        own: film -> the run's film that it may be, as `external.own_films` returns it.
+        paths: film -> file.
+        images: where notebook 000 stored the run's own films: only the same picture is the
+            same film. None where the name alone decides.
+
+    Raises:
+        InputError: if any is one of the run's own.
+    """
+    for film in own.keys() & paths.keys():
+        if images is None or _same_picture(paths[film], images / own[film]):
+            raise InputError(
+                f"{paths[film]} is one of the run's own films, {own[film]}, so it may have "
+                "learned from it; judge the run by films of another hospital."
+            )
+
+
+def _same_picture(path: Path, stored: Path) -> bool:
+    """Whether a stored film was made from this file."""
+    if not stored.exists():
+        return False
+    try:
+        kept = reading.read(stored).pixels
+        return np.array_equal(reading.read(path).square(kept.shape[0]), kept)
+    except InputError:
+        return False
+
+
 class _Mixed(Exception):
     """A drawing where a real film was wanted, or the other way round."""
