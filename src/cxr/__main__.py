@@ -451,7 +451,7 @@ def _external(options: argparse.Namespace) -> int:
     from cxr import artifacts
     from cxr.evaluation import external
     from cxr.fetch import source_films
-    from cxr.modelling import external_scores, inference, predict, run_scores
+    from cxr.modelling import external_scores, inference, predict
     from cxr.records import sources
 
     config = load_config(profile=options.profile)
@@ -468,13 +468,7 @@ def _external(options: argparse.Namespace) -> int:
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
     absent = source_films.absent(records, paths)
-    if (own := config.data / "records.csv").exists():
-        known = sources.load(own)[0]
-        images = config.data / "images" if "file" in known else None
-        external_scores.refuse_own(external.own_films(records, known), paths, images)
-    elif (own := folder / "validation_scores.csv").exists():
-        known = run_scores.read_scores(own)
-        external_scores.refuse_own(external.own_films(records, known), paths)
+    external_scores.refuse_learned(records, paths, config.data, folder)
     # Before hours of scoring, and then of what could be scored.
     records = records.set_index("film").loc[list(paths)]
     local = external.draw_local(records, films=options.local, seed=config.seed)

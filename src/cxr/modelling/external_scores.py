@@ -10,10 +10,11 @@ import pandas as pd
 
 from cxr import progress
 from cxr.errors import InputError
-from cxr.evaluation import calibration
+from cxr.evaluation import calibration, external
 from cxr.films import reading
 from cxr.findings import FINDINGS
-from cxr.modelling import inference
+from cxr.modelling import inference, run_scores
+from cxr.records import sources
 
 
 def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -80,6 +81,32 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
     if (folder / "calibration.json").exists():
         scores = calibration.apply(scores, calibration.load(folder))
     return scores, refused
+
+
+def refuse_learned(
+    records: pd.DataFrame, paths: Mapping[str, Path], data: Path, folder: Path
+) -> None:
+    """Refuse films that a run may have learned from, before they are scored.
+
+    Args:
+        records: of the films to be scored, as `sources.read` returns them.
+        paths: film -> file.
+        data: the project's data folder, whose `records.csv` says what the run had.
+        folder: the run's, whose validation scores name at least some of them where `data`
+            is not here.
+
+    Raises:
+        InputError: if any is one of the run's own.
+    """
+    images = None
+    if (own := data / "records.csv").exists():
+        known = sources.load(own)[0]
+        images = data / "images" if "file" in known else None
+    elif (own := folder / "validation_scores.csv").exists():
+        known = run_scores.read_scores(own)
+    else:
+        return
+    refuse_own(external.own_films(records, known), paths, images)
 
 
 def refuse_own(
