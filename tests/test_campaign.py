@@ -15,6 +15,7 @@ from cxr.findings import FINDINGS
 
 sys.path.insert(0, str(config.PROJECT / "benchmarks" / "accuracy"))
 import campaign
+import learning_curve
 import recipe_judge
 
 
@@ -224,3 +225,70 @@ def test_group_membership_alone_ranks_nothing_within_the_block(divided):
         reached = ranking.auroc(films[list(FINDINGS)].to_numpy(), here.to_numpy())
         known = reached[np.isfinite(reached)]
         assert len(known) and known == pytest.approx(0.5)
+
+
+def test_a_mean_of_seeds_is_as_unsure_as_so_many_trainings(finished):
+    fits = campaign.collected(finished, "finals")
+    seeds, one = recipe_judge.Seeds(0.0009, 4), fits["one"]
+    mean = {fold: [recipe_judge.mean({0: some})] for fold, some in one.items()}
+    averaged = recipe_judge.difference(mean, fits["the other"], seeds, averaged=3)
+    # As the difference of the three trainings themselves: a third of the variance a side.
+    expected = recipe_judge.difference(one, fits["the other"], seeds)
+    assert averaged.error_seeds == pytest.approx(np.sqrt(0.0009 * 2 / 3))
+    assert (averaged.low, averaged.high) == pytest.approx((expected.low, expected.high))
+    assert recipe_judge.level(mean, seeds, averaged=3).error_seeds == pytest.approx(
+        recipe_judge.level(one, seeds).error_seeds
+    )
+
+
+def test_an_unknown_stage_is_named_and_trains_nothing(capsys):
+    assert campaign.main(["sceen"]) == 2
+    assert "no stage or cell is called 'sceen'; there are seeds, scratch" in capsys.readouterr().out
+
+
+def points_of(curve, patients, errors=0.004):
+    """Fits on one fold of 50 patients, whose jackknife says the errors given."""
+    shifts = np.array([-1.0, 1.0] * 25)[:, None]
+    shifts *= errors / np.sqrt(49 / 50 * (shifts**2).sum())
+    return {
+        n: {0: [campaign.Estimate(np.array([curve(n)]), curve(n) + shifts)] * 2} for n in patients
+    }
+
+
+def test_a_learning_curve_goes_on_as_it_was_drawn():
+    patients, seeds = (160.0, 320.0, 640.0, 1280.0), recipe_judge.Seeds(1e-8, 6)
+    power = points_of(lambda n: 0.80 - 0.6 * n**-0.3, patients)
+    table = learning_curve.extrapolated(power, seeds, seed=42).set_index(["form", "points"])
+    told = table.loc[("power law", 4)]
+    assert told["train_patients"] == 30_805
+    assert told["auroc"] == pytest.approx(0.80 - 0.6 * 30_805**-0.3, abs=0.002)
+    # Shared by all points, the patients' error moves the curve and does not bend it.
+    assert told["high"] - told["low"] == pytest.approx(2 * 1.96 * 0.004, rel=0.2)
+    # Without its last point it is read there, beside what was reached.
+    before = table.loc[("power law", 3)]
+    assert before["train_patients"] == 1280 and before["auroc"] == pytest.approx(
+        before["reached"], abs=0.002
+    )
+    straight = points_of(lambda n: 0.5 + 0.03 * np.log(n), patients)
+    table = learning_curve.extrapolated(straight, seeds, seed=42).set_index(["form", "points"])
+    assert table.loc[("logarithm", 4), "auroc"] == pytest.approx(0.5 + 0.03 * np.log(30_805))
+
+
+def test_a_learning_curve_of_unsure_points_promises_little():
+    patients = (160.0, 320.0, 640.0, 1280.0)
+    points = points_of(lambda n: 0.80 - 0.6 * n**-0.3, patients)
+    tables = [
+        learning_curve.extrapolated(points, recipe_judge.Seeds(variance, 6), seed=42)
+        for variance in (1e-6, 1e-4)
+    ]
+    sure, unsure = (table["high"] - table["low"] for table in tables)
+    assert (unsure > 1.5 * sure).all()
+    # Nothing is promised beyond a perfect ranking, and no harm of more patients.
+    assert tables[1]["high"].max() <= 1
+    falling = points_of(lambda n: 0.7 - 0.01 * np.log(n), patients)
+    flat = learning_curve.extrapolated(falling, recipe_judge.Seeds(1e-8, 6), seed=42)
+    assert flat["auroc"].between(0.62, 0.66).all()
+    with pytest.raises(ValueError, match="three points or more, not 2"):
+        learning_curve.extrapolated(
+            {n: points[n] for n in patients[:2]}, recipe_judge.Seeds(1e-6, 6), seed=42
+        )

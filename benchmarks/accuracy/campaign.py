@@ -15,7 +15,8 @@ of them on fewer patients. How they are told apart: `recipe_judge.py`.
 
 A fit's models and scores lie in `runs/campaign/`. What the judge needs of it is kept in
 `benchmarks/accuracy/results/fits/`, with the fingerprint of the code that made it: fits of
-another fingerprint are made anew, never compared.
+another fingerprint are made anew, never compared. With FITS_OF=<fingerprint> nothing is
+trained: the tables are those of the kept fits that such code made.
 """
 
 import ast
@@ -29,6 +30,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import learning_curve
 import numpy as np
 import original
 import pandas as pd
@@ -46,6 +48,8 @@ from cxr.modelling.tensors import keras
 from cxr.records import nih, splits
 
 SEED, FOLDS = 42, 2
+# Whose fits make the tables, where nothing is trained.
+FITS_OF = os.environ.get("FITS_OF", "")
 BLOCK = (1336, 3923)
 RESULTS = Path(__file__).parent / "results"
 RUNS = PROJECT / "runs" / "campaign"
@@ -152,7 +156,12 @@ CELLS = [
 
 @functools.cache
 def fingerprint() -> str:
-    """Of the code and the packages that decide a fit; comments and docstrings do not."""
+    """Of the code and the packages that decide a fit; comments and docstrings do not.
+
+    FITS_OF stands for code that is not here.
+    """
+    if FITS_OF:
+        return FITS_OF
     parts = [f"{name} {version}" for name, version in artifacts.versions().items()]
     files = [PROJECT / "src" / "cxr" / f"{name}.py" for name in _DECIDES]
     for path in (*files, Path(original.__file__)):
@@ -505,10 +514,10 @@ def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
         for name, fits in cells.items():
             rows.append(_row(stage, name, part, fits, seeds))
             if name != first:
+                cell, averaged = _of(stage, name)
                 # The first one's own trainings, averaged: seeds are the same on both sides.
-                own = name in {_mean_of(cell) for cell in CELLS if cell.name == first}
-                luck = recipe_judge.Seeds(0.0, 1) if own else seeds
-                versus = recipe_judge.difference(fits, cells[first], luck)
+                luck = recipe_judge.Seeds(0.0, 1) if cell.name == first else seeds
+                versus = recipe_judge.difference(fits, cells[first], luck, averaged=averaged)
                 rows[-1] |= {
                     "against": first,
                     "difference": versus.value,
@@ -518,21 +527,38 @@ def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
     return pd.DataFrame(rows)
 
 
-def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> dict:
+def extrapolation(divided: list[Parts]) -> pd.DataFrame | None:
+    """What more patients would bring to the default; None before every share of them is done.
+
+    The point of all training patients is the one of `finals`.
+    """
+    cells = [cell for cell in CELLS if cell.stage == "curve"]
+    fits = collected(divided, "curve") | collected(divided, "finals")
+    whole = next(cell for cell in CELLS if cell.stage == "finals")
+    if any(cell.name not in fits for cell in (*cells, whole)):
+        return None
+    table = pd.concat([levels(divided, stage) for stage in ("curve", "finals")])
+    patients = table.drop_duplicates("recipe").set_index("recipe")["train_patients"]
+    points = {float(patients[cell.name]): fits[cell.name] for cell in (*cells, whole)}
+    seeds = recipe_judge.Seeds.of(fits)
+    return learning_curve.extrapolated(points, seeds, seed=SEED)
+
+
+def _of(stage: str, name: str) -> tuple[Cell, int]:
+    """The cell of a row, and how many trainings' scores it is the mean of."""
     cell = next(c for c in CELLS if c.stage == stage and name in (c.name, _mean_of(c)))
+    return cell, 1 if name == cell.name else len(cell.seeds)
+
+
+def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> dict:
+    cell, averaged = _of(stage, name)
     facts = [
         facts_of(kept(cell, fold, seed))
         for fold in range(FOLDS)
-        for seed in ([MEAN] if name != cell.name else cell.seeds)
+        for seed in (cell.seeds if averaged == 1 else [MEAN])
         if made_by_this(kept(cell, fold, seed), cell)
     ]
-    if name != cell.name:
-        # Of a mean, seeds move as much as of so many trainings.
-        part_of = len(cell.seeds)
-        seeds = recipe_judge.Seeds(
-            seeds.variance / part_of, seeds.freedom, (seeds.whole or 0.0) / part_of
-        )
-    reached = recipe_judge.level(fits, seeds)
+    reached = recipe_judge.level(fits, seeds, averaged=averaged)
     return {
         "stage": stage,
         "recipe": name,
@@ -543,7 +569,7 @@ def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> di
         "auroc": reached.value,
         "low": reached.low,
         "high": reached.high,
-        "seeds_sd": np.sqrt(seeds.variance),
+        "seeds_sd": np.sqrt(seeds.variance / averaged),
         "cpu_seconds": round(np.mean([one["cpu_seconds"] for one in facts])),
     }
 
@@ -566,6 +592,10 @@ def group_only(divided: list[Parts]) -> pd.DataFrame:
 
 def main(chosen: list[str]) -> int:
     """Train what is not trained yet, of the stages or cells named or of all; then the tables."""
+    known = dict.fromkeys(name for cell in CELLS for name in (cell.stage, cell.name))
+    if unknown := [name for name in chosen if name not in known]:
+        print(f"no stage or cell is called {unknown[0]!r}; there are {', '.join(known)}.")
+        return 2
     shared = Path(os.environ.get("SHARED_DIR", PROJECT.parent / "shared"))
     if not (shared / "nih").is_dir():
         print(f"skipped: {shared} does not hold the real films; set SHARED_DIR.")
@@ -580,7 +610,7 @@ def main(chosen: list[str]) -> int:
     divided = folds(frame, tested)
     films = Films(paths, config, judged_findings(divided))
     for cell in CELLS:
-        if chosen and not {cell.stage, cell.name} & set(chosen):
+        if FITS_OF or (chosen and not {cell.stage, cell.name} & set(chosen)):
             continue
         # All seeds of a fold before the next: what averages seeds needs them together.
         for fold, parts in enumerate(folds(frame, tested, share=cell.patients)):
@@ -612,11 +642,14 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
             continue
         artifacts.write_csv(RESULTS / f"{stage}.csv", table.round(5))
         print(f"\n{stage}\n{table.round(4).to_string(index=False)}")
+        # Versions are in the fingerprint; of other code only an earlier report can name them.
+        before = facts.get(stage, {})
+        here = artifacts.versions() if not FITS_OF else before.get("versions")
         facts[stage] = {
             "command": f"python benchmarks/accuracy/campaign.py {stage}",
             "fingerprint": fingerprint(),
             "commits": sorted({facts_of(file)["commit"] for file in files(stage)}),
-            "versions": artifacts.versions(),
+            "versions": here,
             "findings": findings,
             "films": {"compared": len(held_out), "confirmed": len(confirming)},
             "patients": {
@@ -624,6 +657,10 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
                 "confirmed": int(confirming["patient_id"].nunique()),
             },
         }
+    promised = extrapolation(divided)
+    if promised is not None and (not chosen or "curve" in chosen):
+        artifacts.write_csv(RESULTS / "extrapolated.csv", promised.round(5))
+        print(f"\nextrapolated\n{promised.round(4).to_string(index=False)}")
     artifacts.write_json(path, facts)
 
 

@@ -98,14 +98,25 @@ def _mean(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def level(fits: Fits, seeds: Seeds) -> Verdict:
-    """What a recipe reaches."""
-    return _verdict(mean(fits), seeds, _share(fits))
+def level(fits: Fits, seeds: Seeds, *, averaged: int = 1) -> Verdict:
+    """What a recipe reaches.
+
+    Args:
+        fits, seeds: of the recipe, and of the campaign.
+        averaged: how many trainings' scores each fit is the mean of; seeds move it as much
+            less as they move the mean of so many trainings.
+    """
+    return _verdict(mean(fits), seeds, _share(fits) / averaged)
 
 
-def difference(fits: Fits, other: Fits, seeds: Seeds) -> Verdict:
-    """What a recipe reaches more than another, on the same patients."""
-    return _verdict(mean(fits) - mean(other), seeds, _share(fits) + _share(other))
+def difference(fits: Fits, other: Fits, seeds: Seeds, *, averaged: int = 1) -> Verdict:
+    """What a recipe reaches more than another, on the same patients.
+
+    Args:
+        fits, seeds, averaged: as for `level`.
+        other: each fit one training's.
+    """
+    return _verdict(mean(fits) - mean(other), seeds, _share(fits) / averaged + _share(other))
 
 
 def _share(fits: Fits) -> float:
