@@ -464,33 +464,35 @@ def _external(options: argparse.Namespace) -> int:
         "another_table": run.get("table") not in (None, artifacts.sha256(options.records)),
     }
     external.refuse_nothing(records, **learned)
+    source = external.named(options.source, options.records)
+    judged = config.presentation / "external"
+    external.refuse_another(judged / f"{folder.name}-on-{source}", options.records)
     if not options.images.is_dir():
         raise InputError(f"{options.images} is not a folder; name the one with the films.")
     paths = source_films.find(options.images, records)
     absent = source_films.absent(records, paths)
-    external_scores.refuse_learned(records, paths, config.data, folder)
+    remark = external_scores.refuse_learned(records, paths, config.data, folder)
     # Before hours of scoring, and then of what could be scored.
     records = records.set_index("film").loc[list(paths)]
+    external.refuse_nothing(records, **learned)
     local = external.draw_local(records, films=options.local, seed=config.seed)
     scores, refused = external_scores.score(folder, paths)
     local = local[records.index.isin(scores.index)]
     records = records.loc[scores.index]
-    # Tables of one's own may be of several hospitals.
-    source = options.source
-    if source == "folder":
-        place = options.records.resolve()
-        source += f"-{place.parent.name}-{place.stem}"
     unlearned = run.get("unlearned", [])
     found = external.evaluate(records, scores, local, unlearned=unlearned, **learned)
     table = external.save(
         found,
-        config.presentation / "external",
+        judged,
         run=folder.name,
         source=source,
-        model=artifacts.sha256(folder / "model.keras"),
+        records=options.records,
+        shown_by=external_scores.shown_by(folder),
     )
     artifacts.write_csv(table.with_name("cleaning.csv"), cleaning)
     print(external.in_words(found, folder.name, source))
+    if remark:
+        print(remark)
     if learned["trained_on"] == options.source:
         print("Both tables are your own: that no patient is in both is for you to make sure.")
     for rule, films in cleaning.itertuples(index=False):

@@ -140,26 +140,12 @@ def test_a_finding_that_no_film_of_the_table_labels_is_not_compared():
 
 
 def test_films_that_the_run_knows_are_told_under_whatever_name():
-    files = ["a/00000001_000.png", "a/00000002_000.jpg", "a/00000003_000.png"]
+    files = ["a/00000001_000.png", "a/00000002_000.png.jpg", "00000003_000"]
     records = pd.DataFrame({"film": ["1", "2", "3"], "file": files})
     nih = pd.DataFrame({"film": ["00000002_000.png", "00000003_000.png", "00000004_000.png"]})
     assert external.own_films(records, nih) == {"2": "00000002_000.png", "3": "00000003_000.png"}
     # NIH's own records name no other files.
     assert external.own_films(nih, records) == {}
-
-
-def test_of_a_table_the_same_files_of_which_the_same_is_said_may_be_the_runs_own():
-    about = {"age": 50.0, "sex": "F", "view": "PA"}
-    labels = ["Mass", "Nodule", "No Finding"]
-    own = pd.DataFrame({"file": ["1.png", "2.png", "3.png"], "labels": labels} | about)
-    own.insert(0, "film", ["a1", "a2", "a3"])
-    # A row more makes another table, of the same hospital.
-    longer = pd.concat([own, own[:1].assign(file="4.png")], ignore_index=True)
-    longer["film"] = ["b1", "b2", "b3", "b4"]
-    assert external.own_films(longer, own) == {"b1": "a1", "b2": "a2", "b3": "a3"}
-    # Another hospital may count its files, too.
-    others = longer.assign(age=[1.0, 2.0, 50.0, 50.0])
-    assert external.own_films(others, own) == {"b3": "a3"}
 
 
 def test_local_films_may_not_be_most_of_them():

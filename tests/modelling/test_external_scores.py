@@ -1,5 +1,7 @@
 """From another hospital's files to the table, by the command that a user types."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,27 +76,63 @@ def test_a_run_of_another_table_of_ones_own_is_judged_by_this_one(root, monkeypa
         artifacts.write_json(path, before)
 
 
-def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
-    # The run's own table, in which one line has changed since.
+@pytest.fixture
+def of_a_folder(root, monkeypatch):
+    """The run, as if it had learned from another table of one's own; and its data folder."""
     monkeypatch.setenv("CXR_ROOT", str(root))
     data = config.load_config(profile="first_archive").data
-    own = sources.read("folder", root / "table.csv")[0][1:]
+    path = root / "runs/baseline-patient/config.json"
+    before = artifacts.read_json(path)
+    artifacts.write_json(path, before | {"config": {"source": "folder"}, "table": "another"})
+    own = sources.read("folder", root / "table.csv")[0]
     sources.save(own, data / "records.csv")
-    mine = own[own["file"] == "p9/0.jpg"].iloc[0]
-    stored = data / "images" / mine["film"]
-    stored.parent.mkdir()
-    try:
-        # Another hospital's table may say the same of files of the same names.
-        Image.fromarray(toy_runs.film(999, 96)).save(stored)
-        assert run(root, monkeypatch, "--local", "20") == 0
-        Image.fromarray(reading.read(root / "hospital/p9/0.jpg").square(80)).save(stored)
-        capsys.readouterr()
-        assert run(root, monkeypatch, "--local", "20") == 1
+    (data / "images").mkdir(parents=True)
+    for number, film in enumerate(own["film"]):
+        Image.fromarray(toy_runs.film(900 + number, 80)).save(data / "images" / film)
+    yield data
+    artifacts.write_json(path, before)
+    shutil.rmtree(data)
+
+
+def test_films_that_a_run_learned_from_are_known_by_their_pictures(
+    root, of_a_folder, monkeypatch, capsys
+):
+    # Another hospital's table may say the same of files of the same names.
+    assert run(root, monkeypatch, "--local", "20") == 0
+    assert "of the run's own films are here" not in capsys.readouterr().out
+    mine = sorted((of_a_folder / "images").iterdir())[7]
+    Image.fromarray(reading.read(root / "hospital/p9/0.jpg").square(80)).save(mine)
+    # Whatever is said of them, and whatever they are called.
+    table = pd.read_csv(root / "table.csv").assign(age=44, Mass=1)
+    (root / "renamed").mkdir()
+    shutil.copytree(root / "hospital", root / "renamed" / "films")
+    table["film"] = "films/" + table["film"]
+    table.to_csv(root / "renamed.csv", index=False)
+    more = ["--records", str(root / "renamed.csv"), "--images", str(root / "renamed")]
+    for options in ([], more):
+        assert run(root, monkeypatch, "--local", "20", *options) == 1
         said = capsys.readouterr().err
-        assert f"p9/0.jpg is one of the run's own films, {mine['film']}, so it may have" in said
-    finally:
-        (data / "records.csv").unlink()
-    # NIH's names are known by the films that the run was validated on.
+        assert f"p9/0.jpg is one of the run's own films, {mine.name}, so it may have" in said
+
+
+def test_what_could_not_be_compared_is_said(root, of_a_folder, monkeypatch, capsys):
+    (of_a_folder / "images" / "10000001_000.png").unlink(missing_ok=True)
+    first = min((of_a_folder / "images").iterdir())
+    first.unlink()
+    assert run(root, monkeypatch, "--local", "20") == 0
+    here = len(list((of_a_folder / "images").iterdir()))
+    assert f"The pictures of {here} of the run's own films are here" in capsys.readouterr().out
+    # Data of another table are not what the run learned from.
+    facts = {"settings": {"records": "a third"}, "files": {}, "archives": {}}
+    artifacts.write_json(of_a_folder / "manifest.json", facts)
+    assert run(root, monkeypatch, "--local", "20") == 0
+    assert "The pictures of 0 of the run's own films are here" in capsys.readouterr().out
+
+
+def test_films_of_nih_are_known_by_their_names(root, monkeypatch, capsys):
+    assert run(root, monkeypatch, "--local", "20") == 0
+    assert "The names of 0 of the run's own films are here" in capsys.readouterr().out
+    # Where the data are not here, the films that the run was validated on.
     scores = root / "runs/baseline-patient/validation_scores.csv"
     films = [f"{number:08}_000.png" for number in range(3)]
     frame = pd.DataFrame(0.5, index=range(3), columns=list(FINDINGS)).assign(patient_id=range(3))
@@ -111,18 +149,35 @@ def test_a_run_is_not_judged_by_films_that_it_knows(root, monkeypatch, capsys):
         (root / "hospital/00000001_000.png").unlink()
 
 
+def test_a_comparison_with_another_table_of_the_same_name_is_not_written_over(
+    root, monkeypatch, capsys
+):
+    assert run(root, monkeypatch, "--local", "20") == 0
+    other = root / "elsewhere" / root.name / "table.csv"
+    other.parent.mkdir(parents=True)
+    shutil.copy(root / "table.csv", other)
+    capsys.readouterr()
+    assert run(root, monkeypatch, "--records", str(other)) == 1
+    said = capsys.readouterr().err
+    assert f"holds the comparison with {root / 'table.csv'}, which has the same name" in said
+
+
 def test_300_finds_what_the_command_wrote_as_long_as_it_is_of_this_model(root, monkeypatch):
     run(root, monkeypatch, "--local", "20")
     folder, name = root / "presentation" / "external", "baseline-patient"
-    models = {name: artifacts.sha256(root / "runs" / name / "model.keras")}
+    models = {name: external_scores.shown_by(root / "runs" / name)}
     found, remarks = external.kept(folder, models)
     source = f"folder-{root.name}-table"
     kept = found[name][source]
     assert (kept.local, kept.local_patients, kept.scored, kept.scored_patients) == (20, 10, 40, 20)
     assert remarks == [] and "40 films of 20 patients judge" in external.in_words(kept, name, "f")
     assert external.kept(folder, {"another": models[name]}) == ({}, [])
-    anew, remarks = external.kept(folder, {name: "trained anew"})
-    assert not anew and "before it was trained anew" in remarks[0]
+    fitted = root / "runs" / name / "calibration.json"
+    before = fitted.read_bytes()
+    fitted.write_bytes(before + b" ")
+    anew, remarks = external.kept(folder, {name: external_scores.shown_by(fitted.parent)})
+    fitted.write_bytes(before)
+    assert not anew and "before it was trained or recalibrated anew" in remarks[0]
     own = toy_auroc(root)
     drawn = figures.ranked(
         external.beside_own(own, found[name]), title="At home and elsewhere", axis="AUROC"

@@ -105,27 +105,19 @@ def _labelled(records: pd.DataFrame) -> list[str]:
 
 
 def own_films(records: pd.DataFrame, own: pd.DataFrame) -> dict[str, str]:
-    """Films that may be the run's own under another source's name.
+    """NIH's films under another source's name: no other hospital gives such names.
 
     Args:
         records: as for `evaluate`, with film names as a column.
         own: records of the run's own source, or as much of them as is known.
 
     Returns:
-        Film -> the run's film that has the same name, of NIH's, which no other hospital gives;
-        or, of a table of one's own, the same file of which the same is said.
+        Film -> the run's film of the same name, whatever the folder and the ending.
     """
-    if "file" not in records:
+    if "file" not in records or "file" in own:
         return {}
-    if "file" in own:
-        said = ["file", "age", "sex", "view", "labels"]
-        ours, theirs = (
-            part[said].astype(str).fillna("").agg("\t".join, axis=1) for part in (own, records)
-        )
-    else:
-        ours = own["film"]
-        theirs = records["file"].str.rpartition("/")[2].str.replace(r"\.\w+$", ".png", regex=True)
-    same = theirs.map(dict(zip(ours, own["film"], strict=True))).dropna()
+    theirs = records["file"].str.rpartition("/")[2].str.replace(r"(\.\w+)*$", "", regex=True)
+    same = (theirs + ".png").map(dict(zip(own["film"], own["film"], strict=True))).dropna()
     return dict(zip(records.loc[same.index, "film"], same, strict=True))
 
 
@@ -241,47 +233,74 @@ def in_words(external: External, run: str, source: str) -> str:
 
 
 # What `external.json` holds: whose comparison it is, and the numbers of films.
-_KEPT = {"run", "source", "model_checksum", "table"} | {
+_KEPT = {"run", "source", "records", "shown_by", "table"} | {
     field.name for field in dataclasses.fields(External) if field.name != "table"
 }
 
 
-def save(found: External, folder: Path, *, run: str, source: str, model: str) -> Path:
+def save(
+    found: External, folder: Path, *, run: str, source: str, records: Path, shown_by: str
+) -> Path:
     """Write the comparison to `<folder>/<run>-on-<source>/`, beside whose it is.
 
     Args:
         found: as `evaluate` returns it.
         folder: of all comparisons.
         run, source: what was judged by whose films.
-        model: the run's `model_checksum`, by which `kept` tells whether it still is that model.
+        records: the table of these films. Another table of the same name is not written over.
+        shown_by: what made the scores, as `external_scores.shown_by` returns it, by which
+            `kept` tells whether the run still shows them.
 
     Returns:
         The file of the table.
+
+    Raises:
+        InputError: if the place holds the comparison with another table.
     """
     place = folder / f"{run}-on-{source}"
+    refuse_another(place, records)
     path = place / "external.csv"
     artifacts.write_csv(path, found.table.round(6))
     facts = dataclasses.asdict(dataclasses.replace(found, table=pd.DataFrame()))
     facts.pop("table")
-    whose = {"run": run, "source": source, "model_checksum": model, "table": artifacts.sha256(path)}
+    whose = {"run": run, "source": source, "records": str(records.resolve())}
+    whose |= {"shown_by": shown_by, "table": artifacts.sha256(path)}
     # Last: without it, the table is nobody's.
     artifacts.write_json(place / "external.json", whose | facts)
     return path
 
 
+def named(source: str, records: Path) -> str:
+    """What a source is called in a comparison: tables of one's own may be of many hospitals."""
+    place = records.resolve()
+    return source if source != "folder" else f"folder-{place.parent.name}-{place.stem}"
+
+
+def refuse_another(place: Path, records: Path) -> None:
+    """Refuse to write over the comparison with another table of the same name."""
+    path = place / "external.json"
+    facts = artifacts.read_json(path) if path.exists() else {}
+    before = facts.get("records") if isinstance(facts, dict) else None
+    if before not in (None, str(records.resolve())):
+        raise InputError(
+            f"{place} holds the comparison with {before}, which has the same name; rename "
+            f"{records}, or remove {place}."
+        )
+
+
 def kept(
-    folder: Path, models: Mapping[str, str]
+    folder: Path, shown_by: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, External]], list[str]]:
     """What `save` wrote of some runs.
 
     Args:
         folder: of all comparisons.
-        models: run -> its `model_checksum`.
+        shown_by: run -> what makes its scores, as `external_scores.shown_by` returns it.
 
     Returns:
         found: run -> source -> comparison.
         remarks: a sentence for each comparison of such a run that was left out, because the
-            run holds another model by now or the table is not the one that was written.
+            run shows other scores by now or the table is not the one that was written.
     """
     found: dict[str, dict[str, External]] = {}
     remarks = []
@@ -291,11 +310,14 @@ def kept(
             remarks.append(f"{path} is not what `external` wrote; remove {path.parent}.")
             continue
         run, source = facts.pop("run"), facts.pop("source")
-        if run not in models:
+        facts.pop("records")
+        if run not in shown_by:
             continue
         table, again = path.with_name("external.csv"), f"run `external {run}` on it again."
-        if facts.pop("model_checksum") != models[run]:
-            remarks.append(f"{run} was judged on {source} before it was trained anew; {again}")
+        if facts.pop("shown_by") != shown_by[run]:
+            remarks.append(
+                f"{run} was judged on {source} before it was trained or recalibrated anew; {again}"
+            )
         elif not table.exists() or artifacts.sha256(table) != facts.pop("table"):
             remarks.append(f"{table} is not what `external` wrote; {again}")
         else:

@@ -1,6 +1,7 @@
 """A run's scores of films as another hospital ships them."""
 
 import concurrent.futures
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr import progress
+from cxr import artifacts, progress
 from cxr.errors import InputError
 from cxr.evaluation import calibration, external
 from cxr.films import reading
@@ -83,63 +84,111 @@ def score(folder: Path, paths: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[s
     return scores, refused
 
 
+def shown_by(folder: Path) -> str:
+    """A checksum of what makes a run's scores as they are shown: its model and recalibration."""
+    parts = [folder / "model.keras", folder / "calibration.json"]
+    return artifacts.fingerprint(artifacts.sha256(path) for path in parts if path.exists())
+
+
 def refuse_learned(
     records: pd.DataFrame, paths: Mapping[str, Path], data: Path, folder: Path
-) -> None:
+) -> str:
     """Refuse films that a run may have learned from, before they are scored.
+
+    NIH's films are known by their names, which no other hospital gives; those of other
+    sources by their pictures as notebook 000 stored them, whatever tables and files are
+    called. A picture that was encoded anew with losses is another one.
 
     Args:
         records: of the films to be scored, as `sources.read` returns them.
         paths: film -> file.
         data: the project's data folder, whose `records.csv` says what the run had.
-        folder: the run's, whose validation scores name at least some of them where `data`
-            is not here.
+        folder: the run's, whose validation scores name some of its films where `data` is
+            not here.
+
+    Returns:
+        A sentence about what could not be compared, or "".
 
     Raises:
         InputError: if any is one of the run's own.
     """
-    images = None
-    if (own := data / "records.csv").exists():
-        known = sources.load(own)[0]
-        images = data / "images" if "file" in known else None
-    elif (own := folder / "validation_scores.csv").exists():
-        known = run_scores.read_scores(own)
-    else:
+    run = inference.read_run(folder)
+    known = _learned(run, data)
+    if run.get("config", {}).get("source", "nih") == "nih":
+        remark = ""
+        if known is None:
+            kept = folder / "validation_scores.csv"
+            known = run_scores.read_scores(kept) if kept.exists() else pd.DataFrame({"film": []})
+            remark = _UNCOMPARED.format("names", len(known))
+        named = external.own_films(records, known)
+        for film in named.keys() & paths.keys():
+            _refuse(paths[film], named[film])
+        return remark
+    films = [] if known is None else known["film"]
+    stored = {film: path for film in films if (path := data / "images" / film).exists()}
+    _refuse_pictures(stored, paths)
+    return "" if 0 < len(stored) == len(films) else _UNCOMPARED.format("pictures", len(stored))
+
+
+def _learned(run: dict, data: Path) -> pd.DataFrame | None:
+    """The records of `data`, where they are of the source and of the table of this run."""
+    if not (data / "records.csv").exists():
+        return None
+    records, manifest = sources.load(data / "records.csv")[0], data / "manifest.json"
+    if ("file" in records) == (run.get("config", {}).get("source", "nih") == "nih"):
+        return None
+    settings = artifacts.read_json(manifest).get("settings", {}) if manifest.exists() else {}
+    return records if settings.get("records") in (None, "NIH", run.get("table")) else None
+
+
+_UNCOMPARED = (
+    "The {} of {:,} of the run's own films are here; that none of these films is one of the others "
+    "is for you to make sure."
+)
+
+
+def _refuse(path: Path, own: str) -> None:
+    raise InputError(
+        f"{path} is one of the run's own films, {own}, so it may have learned from it; judge the "
+        "run by films of another hospital."
+    )
+
+
+def _refuse_pictures(stored: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
+    """Refuse files of which a run's own pictures were made."""
+    if not stored:
         return
-    refuse_own(external.own_films(records, known), paths, images)
+    with (
+        progress.Bars() as bars,
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        bar = bars.add("comparing films", total=len(stored) + len(paths), unit="films")
+        own: dict[bytes, str] = {}
+        side = 0
+        for film, (digest, rows) in zip(stored, pool.map(_digest, stored.values()), strict=True):
+            bar.advance()
+            own[digest] = film
+            side = max(side, rows)
+        for path, (digest, _) in zip(
+            paths.values(), pool.map(lambda path: _digest(path, side), paths.values()), strict=True
+        ):
+            bar.advance()
+            if digest and digest in own:
+                _refuse(path, own[digest])
 
 
-def refuse_own(
-    own: Mapping[str, str], paths: Mapping[str, Path], images: Path | None = None
-) -> None:
-    """Refuse a run's own films, before they are scored.
+def _digest(path: Path, most: int = 0) -> tuple[bytes, int]:
+    """A picture's SHA-256 and its side, as a square of at most `most` pixels; b"" for none.
 
-    Args:
-        own: film -> the run's film that it may be, as `external.own_films` returns it.
-        paths: film -> file.
-        images: where notebook 000 stored the run's own films: only the same picture is the
-            same film. None where the name alone decides.
-
-    Raises:
-        InputError: if any is one of the run's own.
+    Films are stored as squares of one side, or of their own where they are smaller.
     """
-    for film in own.keys() & paths.keys():
-        if images is None or _same_picture(paths[film], images / own[film]):
-            raise InputError(
-                f"{paths[film]} is one of the run's own films, {own[film]}, so it may have "
-                "learned from it; judge the run by films of another hospital."
-            )
-
-
-def _same_picture(path: Path, stored: Path) -> bool:
-    """Whether a stored film was made from this file."""
-    if not stored.exists():
-        return False
     try:
-        kept = reading.read(stored).pixels
-        return np.array_equal(reading.read(path).square(kept.shape[0]), kept)
+        film = reading.read(path)
+        pixels = film.square(min(most, *film.pixels.shape)) if most else film.pixels
     except InputError:
-        return False
+        return b"", 0
+    side = pixels.shape[0]
+    return hashlib.sha256(side.to_bytes(4) + np.ascontiguousarray(pixels).data).digest(), side
 
 
 class _Mixed(Exception):
