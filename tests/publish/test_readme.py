@@ -36,6 +36,21 @@ def test_every_setting_is_listed_once():
     )
 
 
+def test_what_it_says_of_the_judge_of_recipes_is_what_was_measured():
+    benchmarks = (config.PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| 2,000 \|(.+)\|$", benchmarks, re.MULTILINE)
+    measured = pd.DataFrame([[float(cell) for cell in row.split("|")] for row in rows])
+    judge, patients_only = measured[0], measured[2]
+    finds = f"{100 * judge.min():.1f} to {100 * judge.max():.1f} %"
+    assert len(measured) == 5
+    assert f"finds one in {finds}, the way before in up to {100 * patients_only.max():.0f} %" in (
+        README
+    )
+    seeds = pd.read_csv(config.PROJECT / "benchmarks/accuracy/results/seeds.csv")
+    most = seeds.loc[seeds["patients_only"], "difference"].abs().max()
+    assert f"another seed was called different by up to {most:.3f}, so" in README
+
+
 def test_every_make_target_that_it_names_exists():
     makefile = (config.PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
