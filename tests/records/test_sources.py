@@ -316,6 +316,24 @@ def test_a_sex_that_is_neither_is_unknown(tmp_path, sex, kept):
     assert only("padchest", tmp_path, PADCHEST, padchest("['normal']", sex=sex))["sex"][0] == kept
 
 
+@pytest.mark.parametrize(
+    ("sex", "kept"),
+    [
+        *(("f", "F"), ("FEMALE", "F"), ("Woman", "F"), ("m", "M"), ("male", "M"), ("man", "M")),
+        *(("", "unknown"), ("U", "unknown"), ("Unknown", "unknown"), ("other", "unknown")),
+    ],
+)
+def test_a_sex_is_read_as_it_is_spelled(tmp_path, sex, kept):
+    assert only("folder", tmp_path, FOLDER, f"a.png,1,50,{sex},PA,0,1")["sex"][0] == kept
+
+
+@pytest.mark.parametrize("sex", ["Mujer", "missing", "Fehlt", "W", "1"])
+def test_a_sex_is_not_guessed_from_its_first_letter(tmp_path, sex):
+    rows = ["a.png,1,50,F,PA,0,1", f"b.png,2,50,{sex},PA,0,1"]
+    with pytest.raises(InputError, match=f"line 3: '{sex}' is no sex: F or M, .*; mend the table"):
+        only("folder", tmp_path, FOLDER, *rows)
+
+
 def test_films_that_padchest_excludes_are_left_out_and_counted(tmp_path):
     rows = [padchest("['normal']"), padchest("['exclude', 'normal']", "b.png")]
     counts = counted("padchest", tmp_path, PADCHEST, *rows)

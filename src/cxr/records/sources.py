@@ -117,6 +117,13 @@ SOURCES = {
     ),
 }
 
+# How a sex is written, in any case; "O" is DICOM's "other".
+_SEXES = (
+    dict.fromkeys(("f", "female", "woman"), "F")
+    | dict.fromkeys(("m", "male", "man"), "M")
+    | dict.fromkeys(("", "u", "unknown", "o", "other", "nan", "none"), UNKNOWN)
+)
+
 # What a source must name; the rest may be absent.
 _NEEDED = {"file", "patient", "label", "reader", "side", "born", "date"}
 
@@ -527,7 +534,12 @@ def _tidy(
     if not used.any():
         raise InputError(f"{path} has no frontal film that can be used, of {len(rows):,}.")
     rows, state = rows[used].assign(view=view[used]), _translate(labels[used], known)
-    sex = rows["sex"].str.upper().str[:1].map({"F": "F", "M": "M"}).fillna(UNKNOWN)
+    sex = rows["sex"].str.lower().map(_SEXES)
+    _refuse(
+        path,
+        rows["sex"][sex.isna()],
+        "is no sex: F or M, female or male, woman or man; empty, U, unknown, O or other if neither",
+    )
     rules["sex other than female or male: unknown"] = int((sex == UNKNOWN).sum())
     age, impossible = _ages(path, rows["age"])
     rules["age empty or impossible: left missing"] = int(age.isna().sum())
