@@ -117,6 +117,9 @@ SOURCES = {
     ),
 }
 
+# Every film of VinDr's train.csv was read by so many radiologists.
+_READERS = 3
+
 # How a sex is written, in any case; "O" is DICOM's "other".
 _SEXES = (
     dict.fromkeys(("f", "female", "woman"), "F")
@@ -334,15 +337,23 @@ def _named(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """A row a reader and box: two of three readers make a finding positive, one uncertain."""
     boxes, _ = _table(source, path)
-    _refuse(path, boxes["file"][boxes["file"] == ""], "in file is empty")
+    for column in ("file", "reader"):
+        _refuse(path, boxes[column][boxes[column] == ""], f"in {column} is empty")
     known = mapping(source)
     _refuse_unknown(path, boxes["label"], set(known["label"]))
-    readers = boxes.groupby("file")["reader"].nunique()
+    films = boxes["file"].drop_duplicates()
+    readers = films.map(boxes.groupby("file")["reader"].nunique())
+    _refuse(
+        path,
+        films[readers != _READERS],
+        f"has not the {_READERS} readers of every film of train.csv",
+        "get the whole table, or take this film out of it",
+    )
     votes = boxes.drop_duplicates(["file", "reader", "label"])
     votes = pd.crosstab(votes["file"], votes["label"])
     names = list(dict.fromkeys(known["label"]))
     votes = votes.reindex(columns=names, fill_value=0)
-    most = 2 * votes.to_numpy() > readers.loc[votes.index].to_numpy()[:, None]
+    most = 2 * votes.to_numpy() > _READERS
     state = np.where(most, POSITIVE, np.where(votes.to_numpy() > 0, UNCERTAIN, NEGATIVE))
     # A film stands where its first row does.
     first = boxes.index[~boxes["file"].duplicated()]
@@ -710,14 +721,14 @@ def _opened(path: Path, errors: str = "replace") -> TextIO:
     return opened(path, "rt", encoding="utf-8-sig", errors=errors, newline="")
 
 
-def _refuse(path: Path, wrong: pd.Series, why: str) -> None:
+def _refuse(path: Path, wrong: pd.Series, why: str, remedy: str = "mend the table") -> None:
     """Raise an InputError that shows the first of some values, if there are any."""
     if wrong.empty:
         return
     value = str(wrong.iloc[0])
     shown = f"'{value}' " if len(value) <= 60 else f"'{value[:57]}...' "
     others = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-    raise InputError(f"{path}, {_where(wrong.index[0])}: {shown}{why}{others}; mend the table.")
+    raise InputError(f"{path}, {_where(wrong.index[0])}: {shown}{why}{others}; {remedy}.")
 
 
 def _where(row: Any) -> str:
