@@ -670,6 +670,38 @@ def test_two_columns_cannot_say_one_thing(tmp_path, header, row, message):
         only("folder", tmp_path, f"film,patient_id,{header}", f"a.png,1,{row}")
 
 
+@pytest.mark.parametrize(
+    ("source", "header", "rows", "message"),
+    [
+        (
+            "folder",
+            "film,patient_id,labels",
+            ["a.png,1,Mass", "b.png,2,No Finding|Mass"],
+            r"line 3: 'b\.png' is called No Finding and has one of the findings",
+        ),
+        ("chexpert", CHEXPERT, [chexpert(No_Finding="1.0", Edema="1.0")], "line 2: .* No Finding"),
+        ("vindr", VINDR, vindr("a", N, N, ["ILD", *N]), "line 4: 'a' is called No finding and has"),
+    ],
+)
+def test_no_film_is_healthy_and_ill(tmp_path, source, header, rows, message):
+    with pytest.raises(InputError, match=message):
+        only(source, tmp_path, header, *rows)
+
+
+def test_no_film_of_indiana_is_healthy_and_ill(tmp_path):
+    path = reports(tmp_path, (7, ["normal", "Mass"], ["x"]), views=[("x", "PA")])
+    with pytest.raises(InputError, match=r"7\.xml, film 1: 'x' is called normal and has one of"):
+        sources.read("indiana", path)
+
+
+def test_films_that_padchest_calls_normal_and_ill_are_ill_and_counted(tmp_path):
+    rows = [padchest("['normal', 'infiltrates']"), padchest("['normal', 'kyphosis']", "b.png")]
+    rows.append(padchest("['normal', 'mass']", "c.png", view="L"))
+    counts = counted("padchest", tmp_path, PADCHEST, *rows)
+    assert counts["called normal, and with a finding: the finding counts"] == 1
+    assert only("padchest", tmp_path, PADCHEST, *rows)["labels"][0] == "Infiltration"
+
+
 def test_the_finding_that_keeps_films_from_training_is_named(tmp_path):
     rows = [f"{n}.png,{n},{n % 2},{1 if n == 1 else ''}" for n in range(1, 101)]
     records = only("folder", tmp_path, "film,patient_id,Effusion,Mass", *rows)

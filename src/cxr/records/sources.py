@@ -314,10 +314,6 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
         text = table[name].str.replace(r"\.0+$", "", regex=True).str.lower()
         _refuse(path, table[name][~text.isin(spelled)], f"in {name} is none of 1, 0, -1 and empty")
         labels[name] = text.map(spelled).astype("int8")
-    if source == "folder":
-        nothing = labels[findings.NO_FINDING].eq(POSITIVE)
-        both = nothing & labels[list(FINDINGS)].eq(POSITIVE).any(axis=1)
-        _refuse(path, rows["file"][both], f"is called {findings.NO_FINDING} and has one")
     return rows, labels, rules
 
 
@@ -355,15 +351,14 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     votes = votes.reindex(columns=names, fill_value=0)
     most = 2 * votes.to_numpy() > _READERS
     state = np.where(most, POSITIVE, np.where(votes.to_numpy() > 0, UNCERTAIN, NEGATIVE))
+    nothing = list(known.loc[known["says"] == "nothing", "label"])
+    called = boxes["label"].isin(nothing).groupby([boxes["file"], boxes["reader"]])
+    both = called.transform("any") & ~called.transform("all")
+    _refuse(path, boxes["file"][both], f"is called {nothing[0]} and has one by the same reader")
     # A film stands where its first row does.
     first = boxes.index[~boxes["file"].duplicated()]
     lines = pd.Series(first, index=boxes.loc[first, "file"])[votes.index]
     labels = pd.DataFrame(state, index=pd.Index(lines), columns=names).astype("int8")
-    nothing = [
-        label
-        for label, says in zip(known["label"], known["says"], strict=True)
-        if says == "nothing"
-    ]
     # That one of three sees nothing makes no finding uncertain.
     labels[nothing] = labels[nothing].where(labels[nothing] == POSITIVE, NEGATIVE)
     rows = pd.DataFrame({"file": votes.index, "patient": votes.index}, index=labels.index)
@@ -474,6 +469,18 @@ def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(values, index=lists.index, columns=names)
 
 
+def _contradictory(source: str, path: Path, rows: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
+    """Which films are called normal and have a finding: some of PadChest's, and of no other's."""
+    known = mapping(source)
+    nothing = known.loc[known["says"] == "nothing", "label"]
+    finding = known.loc[known["finding"] != "", "label"].unique()
+    healthy, ill = (labels[list(names)].eq(POSITIVE).any(axis=1) for names in (nothing, finding))
+    if source != "padchest":
+        name = nothing.iloc[0]
+        _refuse(path, rows["file"][healthy & ill], f"is called {name} and has one of the findings")
+    return healthy & ill
+
+
 def _listed(path: Path, rows: pd.DataFrame, text: str) -> list[str]:
     """A list of labels that was written as text: "['normal', '']", "Mass|Nodule", or nothing."""
     if text in ("", "nan"):
@@ -542,6 +549,8 @@ def _tidy(
     unfit = labels[list(known.loc[known["says"] == "left out", "label"])].eq(1).any(axis=1)
     rules["marked by the source as unfit: left out"] = int((unfit & ~lateral).sum())
     used = ~lateral & ~unfit
+    both = _contradictory(source, path, rows, labels) & used
+    rules["called normal, and with a finding: the finding counts"] = int(both.sum())
     if not used.any():
         raise InputError(f"{path} has no frontal film that can be used, of {len(rows):,}.")
     rows, state = rows[used].assign(view=view[used]), _translate(labels[used], known)
