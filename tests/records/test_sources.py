@@ -702,6 +702,22 @@ def test_films_that_padchest_calls_normal_and_ill_are_ill_and_counted(tmp_path):
     assert only("padchest", tmp_path, PADCHEST, *rows)["labels"][0] == "Infiltration"
 
 
+@pytest.mark.parametrize("label", ["Pleural Thickening", "pleural-thickening", "MASS", "mass"])
+def test_a_label_of_a_list_is_a_finding_however_it_is_written(tmp_path, label):
+    records = only("folder", tmp_path, "film,patient_id,labels", f"a.png,1,hernia|{label}")
+    assert records["labels"][0] in ("Pleural_Thickening|Hernia", "Mass|Hernia")
+    same = only("folder", tmp_path, "film,patient_id,labels", f"a.png,1,{label}|{label.lower()}")
+    assert same["labels"][0] in ("Pleural_Thickening", "Mass")
+
+
+@pytest.mark.parametrize("label", ["Nodul", "Mass;Nodule"])
+def test_who_has_a_folder_is_told_the_labels_that_it_can_have(tmp_path, label):
+    message = rf"unknown label\(s\) {label} .*; known are .*Hernia, No Finding, joined by \|; mend"
+    with pytest.raises(InputError, match=message) as error:
+        only("folder", tmp_path, "film,patient_id,labels", f"a.png,1,{label}")
+    assert "source_labels.csv" not in str(error.value)
+
+
 def test_the_finding_that_keeps_films_from_training_is_named(tmp_path):
     rows = [f"{n}.png,{n},{n % 2},{1 if n == 1 else ''}" for n in range(1, 101)]
     records = only("folder", tmp_path, "film,patient_id,Effusion,Mass", *rows)

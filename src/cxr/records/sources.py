@@ -300,7 +300,10 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
             )
     if "labels" in rows:
         lists = {text: _listed(path, rows, text) for text in rows["labels"].unique()}
-        return rows, _of_lists(path, rows["labels"].map(lists), known), rules
+        if source == "folder":
+            plain = {_plain(name): name for name in names}
+            lists = {text: [plain.get(_plain(n), n) for n in said] for text, said in lists.items()}
+        return rows, _of_lists(source, path, rows["labels"].map(lists)), rules
     wanted = [name for name in names if name in table]
     missing = sorted(set(names) - set(wanted)) if source != "folder" else []
     if missing or not wanted:
@@ -317,10 +320,15 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
     return rows, labels, rules
 
 
+def _plain(name: str) -> str:
+    """A finding's name without what people write differently: "pleural-thickening" is one."""
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
 def _named(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The table, its columns of findings named as here: "pleural-thickening" is one, too."""
-    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in names}
-    taken = {c: plain.get(re.sub(r"[\s_-]", "", c).lower(), "") for c in table}
+    """The table, its columns of findings named as here."""
+    plain = {_plain(name): name for name in names}
+    taken = {column: plain.get(_plain(column), "") for column in table}
     for name in names:
         columns = [column for column, finding in taken.items() if finding == name]
         if len(columns) > 1:
@@ -401,7 +409,7 @@ def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[
     rows["view"] = rows["file"].map(views).fillna(plain.map(views)).fillna("not known")
     known = mapping(source)
     listed = pd.Series([_matched(said, known) for said in terms], index=rows.index)
-    return rows, _of_lists(path, listed, known), {}
+    return rows, _of_lists(source, path, listed), {}
 
 
 def _views(source: str, path: Path) -> dict[str, str]:
@@ -448,16 +456,18 @@ def _matched(terms: list[str], known: pd.DataFrame) -> list[str]:
 # ---- from labels to findings -------------------------------------------------------------
 
 
-def _of_lists(path: Path, lists: pd.Series, known: pd.DataFrame) -> pd.DataFrame:
+def _of_lists(source: str, path: Path, lists: pd.Series) -> pd.DataFrame:
     """The state of each label where a film has a list of labels; None where it has no list."""
-    names = list(dict.fromkeys(known["label"]))
+    names = list(dict.fromkeys(mapping(source)["label"]))
     unknown = {label for part in lists for label in part or []} - set(names)
     if unknown:
         wrong = lists.map(lambda part: not unknown.isdisjoint(part or []))
+        remedy = "mend the table, or say in source_labels.csv what they mean"
+        if source == "folder":
+            remedy = f"known are {', '.join(names)}, joined by {SEPARATOR}; mend the table"
         raise InputError(
             f"{path}, {_where(wrong.idxmax())}: unknown label(s) "
-            f"{', '.join(sorted(unknown)[:5])} ({int(wrong.sum()):,} films); mend the "
-            "table, or say in source_labels.csv what they mean."
+            f"{', '.join(sorted(unknown)[:5])} ({int(wrong.sum()):,} films); {remedy}."
         )
     place = {name: column for column, name in enumerate(names)}
     values = np.full((len(lists), len(names)), NEGATIVE, dtype=np.int8)
