@@ -718,6 +718,21 @@ def test_who_has_a_folder_is_told_the_labels_that_it_can_have(tmp_path, label):
     assert "source_labels.csv" not in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_another_encoding_is_told_which_one_is_read(tmp_path, encoding):
+    path = tmp_path / "table.csv"
+    path.write_bytes("film,patient_id,Mass\na.png,José,1\n".encode(encoding))
+    with pytest.raises(InputError, match=r"\(its text is not UTF-8, in which .*\); mend it, or"):
+        sources.read("folder", path)
+    path.write_text("film,patient_id,Mass\na.png,José,1\n", encoding="utf-8-sig")
+    assert len(sources.read("folder", path)[0]) == 1
+
+
+def test_a_table_that_is_not_there_is_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv does not exist; name the source's table\."):
+        sources.read("folder", tmp_path / "none.csv")
+
+
 def test_the_finding_that_keeps_films_from_training_is_named(tmp_path):
     rows = [f"{n}.png,{n},{n % 2},{1 if n == 1 else ''}" for n in range(1, 101)]
     records = only("folder", tmp_path, "film,patient_id,Effusion,Mass", *rows)

@@ -622,7 +622,7 @@ def _numbered(about: Source, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A CSV's columns that we know, under our names, and the whole, all as stripped text."""
-    table = _text(path, "name the source's table")
+    table = _text(path, "mend it, or name the source's whole table")
     names = {name.lower(): name for name in table.columns}
     taken = {
         column: next((names[n.lower()] for n in known if n.lower() in names), None)
@@ -656,6 +656,9 @@ def _text(path: Path, remedy: str) -> pd.DataFrame:
     if twice:
         raise InputError(f"{path} has more than one column {', '.join(twice)}; keep one.")
     with _readable(path, remedy), _opened(path, errors="strict") as file:
+        if any("\0" in title for title in titles):
+            # Every other byte of ASCII in UTF-16.
+            raise ValueError(_NOT_UTF8)
         table = pd.read_csv(
             file, dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True
         )
@@ -707,17 +710,19 @@ def _refuse_short(path: Path, fields: int) -> None:
                 )
 
 
+_NOT_UTF8 = "its text is not UTF-8, in which an editor can save it, and a spreadsheet as CSV UTF-8"
+
+
 @contextlib.contextmanager
 def _readable(path: Path, remedy: str) -> Iterator[None]:
     """Say of a CSV that cannot be read why, and what to do."""
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; {remedy}.") from None
+        raise InputError(f"{path} does not exist; name the source's table.") from None
     except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
-        raise InputError(
-            f"{path} is not a readable CSV file ({str(error).strip()}); {remedy}."
-        ) from None
+        why = _NOT_UTF8 if isinstance(error, UnicodeDecodeError) else str(error).strip()
+        raise InputError(f"{path} is not a readable CSV file ({why}); {remedy}.") from None
 
 
 def _header(path: Path, remedy: str) -> list[str]:
