@@ -137,6 +137,17 @@ def test_a_picture_is_never_taken_for_another_films(config):
     assert inventory.set_index("check")["films"]["missing"] == 2
 
 
+def test_records_that_were_cut_off_are_made_again_by_running_000(config):
+    fetched(config)
+    path = config.data / "records.csv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    with pytest.raises(InputError, match="run 000-data_download again"):
+        sources.load(path)
+    small_files.fetch_into_data(config)
+    assert path.read_bytes() == whole
+
+
 def test_data_of_before_pictures_said_their_film_are_made_again(config):
     fetched(config)
     picture = next(iter(download.available(config).values()))

@@ -718,6 +718,25 @@ def test_who_has_a_folder_is_told_the_labels_that_it_can_have(tmp_path, label):
     assert "source_labels.csv" not in str(error.value)
 
 
+@pytest.mark.parametrize("end", ["in a row", "in its last field", "in a letter", "below header"])
+def test_records_of_a_source_that_are_cut_off_are_made_again(tmp_path, end):
+    path = tmp_path / "records.csv"
+    rows = [f"{name},{name},50,F,PA,0,1" for name in ("a", "é")]
+    sources.save(only("folder", tmp_path, FOLDER, *rows), path)
+    whole = path.read_bytes()
+    cut = {
+        "in a row": whole.index(b",50,") + 2,
+        "in its last field": len(whole) - len("é\n".encode()),
+        "in a letter": len(whole) - 2,
+        "below header": whole.index(b"\n") + 1,
+    }
+    path.write_bytes(whole[: cut[end]])
+    with pytest.raises(
+        InputError, match=r"records\.csv is cut off .*; run 000-data_download again"
+    ):
+        sources.load(path)
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
 def test_a_table_in_another_encoding_is_told_which_one_is_read(tmp_path, encoding):
     path = tmp_path / "table.csv"

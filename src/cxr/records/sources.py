@@ -261,11 +261,25 @@ def load(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Returns:
         As `nih.read_records` or `read`.
+
+    Raises:
+        InputError: as `nih.read_records`, or for records of a source that are not as they were
+            saved.
     """
     path = Path(path)
     if not path.is_file() or not _head(path).rstrip().endswith(",".join(EXTRA)):
         return nih.read_records(path)
-    table = pd.read_csv(path, dtype=nih.TYPES | dict.fromkeys(EXTRA, "str"), keep_default_na=True)
+    types = nih.TYPES | dict.fromkeys(EXTRA, "str")
+    try:
+        # pandas fills up a row that ends too soon.
+        cut = not path.read_bytes().endswith(b"\n")
+        table = pd.read_csv(path, dtype=types, keep_default_na=True)
+    except ValueError:
+        cut = True
+    if cut or table.empty:
+        raise InputError(
+            f"{path} is cut off or damaged: it is not as 000 saved it; run 000-data_download again."
+        )
     table = table.fillna(dict.fromkeys(EXTRA, ""))
     return table, pd.DataFrame({"rule": ["films read"], "films": [len(table)]})
 
