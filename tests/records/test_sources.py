@@ -622,7 +622,11 @@ def test_views_that_cannot_be_read_are_named(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     "one, other",
-    [("12", "0012"), ("12", "12.0"), ("p12", "P12"), ("p012", "p12"), ("CXR1", "1"), ("é", "É")],
+    [
+        *(("12", "0012"), ("12", "12.0"), ("p12", "P12"), ("p012", "p12"), ("CXR1", "1")),
+        *(("é", "É"), ("P 7", "P7"), ("P  07", "p7"), ("S1-0012", "S1-12")),
+        *(("s01-12", "S1-0012"), ("1/012", "1/12"), ("S1_012", "S1_12")),
+    ],
 )
 def test_a_patient_under_two_spellings_is_not_two_people(tmp_path, one, other):
     rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(("77", one, other))]
@@ -640,6 +644,7 @@ def test_a_patient_of_indiana_under_two_spellings_is_refused(tmp_path):
 
 def test_patients_of_different_names_are_different_people(tmp_path):
     names = ("1", "10", "100", "a1", "b1", "1.5", "1-1", "11")
+    names += ("1 1", "1.05", "1-10", "s1-12", "s11-2", "a0b01c1", "a0b1c01", "0a1b", "a1b")
     rows = [f"{n}.png,{patient},50,F,PA,0,1" for n, patient in enumerate(names)]
     assert only("folder", tmp_path, FOLDER, *rows)["patient_id"].nunique() == len(names)
 

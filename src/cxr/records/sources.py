@@ -777,13 +777,16 @@ def _where(row: Any) -> str:
 def _refuse_two_spellings(path: Path, patients: pd.Series) -> None:
     """Raise an InputError if two numbers of patients differ in nothing that tells people apart.
 
-    That is case, zeros in front, ".0" behind, and Indiana's "CXR": one person as two could be
-    in training and in the test.
+    That is case, zeros in front of a number that begins the name or stands behind its first
+    letters or a sign ("S1-0012"), a space between letter and number, ".0" behind, and Indiana's
+    "CXR": one person as two could be in training and in the test.
     """
     spellings = patients.drop_duplicates()
     plain = spellings.str.lower().str.replace(r"\.0+$", "", regex=True)
     plain = plain.str.replace(r"^cxr(?=\d)", "", regex=True)
-    plain = plain.str.replace(r"^(\D*)0+(?=\d)", r"\1", regex=True)
+    plain = plain.str.replace(r"(?<=[^\W\d])\s+(?=\d)", "", regex=True)
+    # Not behind a point: 1.05 and 1.5 may be two.
+    plain = plain.str.replace(r"(^\D*|_|[^\w.])0+(?=\d)", r"\1", regex=True)
     again = plain.duplicated()
     if again.any():
         row = again.idxmax()
