@@ -742,6 +742,25 @@ def test_records_of_a_source_that_are_cut_off_are_made_again(tmp_path, end):
         sources.load(path)
 
 
+@pytest.mark.parametrize(
+    ("source", "header", "row"),
+    [
+        ("folder", "film,patient_id,labels", "a.png,2,Mass|Infiltration"),
+        ("chexpert", CHEXPERT, chexpert(Edema="1.0")),
+        ("vindr", VINDR, "\n".join(vindr("a", N, N, N))),
+    ],
+)
+def test_a_last_row_without_a_lines_end_is_counted_and_not_refused(tmp_path, source, header, row):
+    rule = "last row without a line's end, maybe cut off: taken"
+    path = written(tmp_path, header, [row])
+    whole = path.read_bytes()
+    for end, counted in ((b"\n", 0), (b"\r\n", 0), (b"", 1)):
+        for packed in (bytes, gzip.compress):
+            path.write_bytes(packed(whole.rstrip(b"\n") + end))
+            rules = dict(sources.read(source, path)[1].itertuples(index=False))
+            assert rules.get(rule, 0) == counted
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
 def test_a_table_in_another_encoding_is_told_which_one_is_read(tmp_path, encoding):
     path = tmp_path / "table.csv"

@@ -7,6 +7,7 @@ is our reading and can be disputed there. *Uncertain* and *not labelled* are kep
 """
 
 import ast
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -290,7 +291,7 @@ def load(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """A table of a row a film: its text columns, and the state of each label."""
     rows, table = _table(source, path)
-    rules: dict[str, int] = {}
+    rules = _open_end(path)
     if source == "chexpert":
         ids = rows["file"].str.extract(r"(patient\d+)/study(\d+)/[^/]+$")
         _refuse(path, rows["file"][ids[0].isna()], "names no patient and study")
@@ -384,7 +385,7 @@ def _vindr(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     # That one of three sees nothing makes no finding uncertain.
     labels[nothing] = labels[nothing].where(labels[nothing] == POSITIVE, NEGATIVE)
     rows = pd.DataFrame({"file": votes.index, "patient": votes.index}, index=labels.index)
-    return rows, labels, {"rows of readers and boxes read as films": len(boxes)}
+    return rows, labels, {"rows of readers and boxes read as films": len(boxes)} | _open_end(path)
 
 
 def _indiana(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
@@ -722,6 +723,17 @@ def _refuse_short(path: Path, fields: int) -> None:
                     f"{path}, line {lines.line_num:,}: ends after {len(row)} of {fields} fields; "
                     "get the whole table, or mend it."
                 )
+
+
+def _open_end(path: Path) -> dict[str, int]:
+    """A rule of the cleaning table, which says that a table's last line has no end.
+
+    That is all that can be seen of a cut inside the last field; most such tables are whole.
+    """
+    with _opened(path) as file:
+        (last,) = collections.deque(file, maxlen=1)
+    whole = last.endswith(("\n", "\r"))
+    return {"last row without a line's end, maybe cut off: taken": 0 if whole else 1}
 
 
 _NOT_UTF8 = "its text is not UTF-8, in which an editor can save it, and a spreadsheet as CSV UTF-8"
