@@ -166,6 +166,35 @@ def test_data_of_another_mapping_are_not_up_to_date(config, monkeypatch):
         Manifest(config.data, data_settings(config))
 
 
+def placed(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_films_that_a_table_names_from_the_root_on_are_found(tmp_path):
+    folder = placed(tmp_path / "B" / "films", "x.png", "deep/y.jpg", "z.png")
+    listed = [(folder / name).as_posix().strip("/") for name in ("x.png", "deep/y.png")]
+    records = pd.DataFrame({"film": ["1.png", "2.png", "3.png"], "file": [*listed, "films/z.png"]})
+    found = source_films.find(folder, records)
+    assert found == {
+        "1.png": folder / "x.png",
+        "2.png": folder / "deep" / "y.jpg",
+        "3.png": folder / "z.png",
+    }
+    # Another folder's films are not these.
+    records["file"] = records["file"].str.replace("B/films", "C/films")
+    with pytest.raises(InputError, match=r"none of the 2 files in .* is a film of the table"):
+        source_films.find(placed(tmp_path / "D", "x.png", "deep/y.jpg"), records)
+
+
+def test_what_lies_below_the_folder_comes_before_what_its_own_name_makes_fit(tmp_path):
+    folder = placed(tmp_path / "films", "films/a.png", "a.png")
+    records = pd.DataFrame({"film": ["1.png"], "file": ["films/a.png"]})
+    assert source_films.find(folder, records) == {"1.png": folder / "films" / "a.png"}
+
+
 def test_films_without_a_file_are_named():
     records = pd.DataFrame({"film": ["b", "a", "c"]})
     assert source_films.absent(records, {"c": "some/path"}) == ["a", "b"]

@@ -28,8 +28,10 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
     """The files of the records that lie in a folder or below it.
 
-    A file belongs to a record if its path ends like the record's `file`; the ending of its
-    name may be another one, and Indiana's DICOM files lack the "CXR" in front.
+    A file belongs to a record if its path ends like the record's `file`, which may begin above
+    the folder, as an absolute path does: then only where no path from the folder on ends so.
+    The ending of a file's name may be another one, and Indiana's DICOM files lack the "CXR" in
+    front.
 
     Args:
         folder: films as the source ships them, PNG, JPEG or DICOM.
@@ -49,7 +51,8 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
     wanted = {_parts(name): film for name, film in pairs if stems[_parts(name)] == 1}
     depths = sorted({len(parts) for parts in exact}, reverse=True)
     found: dict[str, Path] = {}
-    seen = 0
+    from_above: dict[str, Path] = {}
+    seen, above = 0, folder.resolve().as_posix()
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -58,22 +61,20 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
                 continue
             seen += 1
             own = path.relative_to(folder).as_posix()
-            film = next(
-                (
-                    known[parts[-d:]]
-                    for known, parts in ((exact, tuple(own.split("/"))), (wanted, _parts(own)))
-                    for d in depths
-                    if parts[-d:] in known
-                ),
-                None,
-            )
-            if film is None:
-                continue
-            if film in found:
-                raise InputError(
-                    f"{found[film]} and {path} are two files of one film; move one of them away."
-                )
-            found[film] = path
+            for known, name in ((found, own), (from_above, f"{above}/{own}")):
+                places = ((exact, tuple(name.split("/"))), (wanted, _parts(name)))
+                ends = ((films, parts[-d:]) for films, parts in places for d in depths)
+                film = next((films[end] for films, end in ends if end in films), None)
+                if film is None:
+                    continue
+                if film in known:
+                    raise InputError(
+                        f"{known[film]} and {path} are two files of one film; move one of them "
+                        "away."
+                    )
+                known[film] = path
+                break
+    found = from_above | found
     if not found:
         raise InputError(
             f"none of the {seen:,} files in {folder} is a film of the table, whose first is "
