@@ -157,6 +157,21 @@ def test_data_of_before_pictures_said_their_film_are_made_again(config):
     assert picture.read_bytes() == whole
 
 
+@pytest.mark.parametrize("fault", ["cut off", "altered"])
+def test_a_stored_film_that_is_not_whole_is_made_again(config, fault):
+    fetched(config)
+    picture = next(iter(download.available(config).values()))
+    whole = picture.read_bytes()
+    half = len(whole) // 2
+    damaged = whole[:half] + (b"" if fault == "cut off" else b"damaged" + whole[half + 7 :])
+    picture.write_bytes(damaged)
+    _, _, row, inventory = fetched(config)
+    assert picture.read_bytes() == whole and row.loc[0, "films"] == 59
+    assert picture.with_name(f"{picture.name}.damaged").read_bytes() == damaged
+    # The one that the source itself has in pieces.
+    assert inventory.set_index("check")["films"]["unreadable"] == 1
+
+
 def test_data_of_another_mapping_are_not_up_to_date(config, monkeypatch):
     fetched(config)
     known = sources.mapping("folder")

@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from cxr import artifacts, progress
 from cxr.config import Config
 from cxr.errors import InputError
+from cxr.fetch import inventory
 from cxr.fetch.manifest import Manifest, data_settings
 from cxr.films import reading
 from cxr.records import sources
@@ -92,7 +93,8 @@ def store(config: Config) -> pd.DataFrame:
     """Keep a source's films below `data` as NIH's are kept: 8-bit grey squares, PNG.
 
     Sides are stretched, as NIH stretched its films. A film that is there already is not
-    made again; one smaller than asked for is kept at its own size. Names are running numbers,
+    made again, unless it is cut off or damaged (`inventory.whole_films`, which sets it aside);
+    one smaller than asked for is kept at its own size. Names are running numbers,
     so that one may be another film's by now: each picture says what it was made from, and one
     that says something else, or nothing, is made again, or set aside as `<name>.other` where
     its file is absent.
@@ -106,6 +108,7 @@ def store(config: Config) -> pd.DataFrame:
     images, size = config.data / "images", config.store_size or _SIDE
     images.mkdir(parents=True, exist_ok=True)
     files = dict(zip(records["film"], records["file"], strict=True))
+    inventory.whole_films(config.data)
     gone = absent(records, paths)
     for film in gone:
         _set_aside(images / film, files[film])
