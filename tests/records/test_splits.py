@@ -74,6 +74,25 @@ def test_every_seed_balances_the_real_records(real_records):
         assert table["deviation"].abs().max() < 10, f"seed {seed}"
 
 
+@given(st.lists(st.integers(1, 12), min_size=3, max_size=8), st.integers(0, 2**32 - 1))
+def test_no_move_and_no_exchange_brings_another_hospitals_sizes_nearer(films, seed):
+    wanted = np.array(list(splits.proportional_sizes(sum(films)).values()))
+    films = np.array(films)
+    part = balancing._draw_nearest(films, wanted, np.random.default_rng(seed))
+    assert set(part) == {0, 1, 2}
+
+    def off(part):
+        if len(set(part)) < 3:
+            return np.inf
+        return ((np.bincount(part, weights=films) - wanted) ** 2).sum()
+
+    for one, other in itertools.product(range(len(films)), repeat=2):
+        moved, exchanged = part.copy(), part.copy()
+        moved[one] = part[other]
+        exchanged[[one, other]] = part[[other, one]]
+        assert off(part) <= min(off(moved), off(exchanged))
+
+
 def test_two_patients_are_too_few_for_three_splits():
     with pytest.raises(InputError, match="2 patients with 10 films are too few"):
         splits.make_split(people([5, 5]), "patient", min_combination=0)
@@ -92,6 +111,10 @@ def test_patients_with_too_many_films_each_are_refused():
         ([5] * 4, {"train": 10, "validation": 5, "test": 5}),
         # One patient has most films; the others are shared out.
         ([300] + [1] * 100, {"train": 300, "validation": 68, "test": 32}),
+        # Three patients are one for each part, though 4, 2 and 0 films were as near to 3, 2, 1.
+        ([2] * 3, {"train": 2, "validation": 2, "test": 2}),
+        # From 28, 16 and 8 films two patients change places.
+        ([8, 8, 12, 12, 8, 4], {"train": 24, "validation": 16, "test": 12}),
     ],
 )
 def test_another_hospitals_sizes_are_as_near_as_whole_patients_allow(films, sizes):

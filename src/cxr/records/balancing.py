@@ -1,5 +1,6 @@
 """Whole patients into parts of exact sizes, with everything else in proportion."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,14 +30,15 @@ def by_patient(
         records: as `nih.read_records` returns them.
         sizes: name of each part, two or more, and its films; they add up to all films.
         seed: decides who goes where.
-        exactly: refuse sizes that whole patients do not allow; else the nearest are taken.
+        exactly: refuse sizes that whole patients do not allow; else near ones are taken, which
+            no patient's move to another part, or change of places with another, brings nearer.
 
     Returns:
         Name of the part per film, index as `records`.
 
     Raises:
-        InputError: if a part would be empty, or no division into whole patients with
-            these sizes was found.
+        InputError: if there are fewer patients than parts, or a part of no film; with
+            `exactly`, if no division into whole patients with these sizes was found.
     """
     patients, patient = np.unique(records["patient_id"], return_inverse=True)
     wanted = np.array(list(sizes.values()))
@@ -235,34 +237,41 @@ def _draw_exactly(
     return part
 
 
-def _draw_nearest(
-    films: np.ndarray, wanted: np.ndarray, random: np.random.Generator
-) -> np.ndarray | None:
+def _draw_nearest(films: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Divide the patients so that the sizes are near `wanted`, where none meets it.
 
-    From the draw in proportion on, single patients move while that brings the sizes nearer.
+    From the draw in proportion on, single patients move to another part, or change places with
+    one of it, while that fills an empty part or brings the sizes nearer; no part is left empty.
     Where all patients have equally many films, no other division is nearer.
 
     Returns:
-        Part per patient; None if a part stays empty.
+        Part per patient, who are at least as many as the parts.
     """
     part = _draw(films, wanted, random)
-    over = np.bincount(part, weights=films, minlength=len(wanted)).astype(np.int64) - wanted
+    over = (np.bincount(part, weights=films, minlength=len(wanted)) - wanted).astype(int).tolist()
+    # More than any sizes can gain.
+    filling = 4 * int(films.sum()) ** 2
     while True:
-        # A move of `size` films from a to b lowers the squared deviations by twice the gain.
-        moves = [
-            (size * (over[a] - over[b] - size), size, a, b)
-            for a in range(len(wanted))
-            for b in range(len(wanted))
-            for size in np.unique(films[part == a])
-        ]
-        gain, size, a, b = max(moves)
+        held = [np.unique(films[part == p]).tolist() for p in range(len(wanted))]
+        several = np.bincount(part, minlength=len(wanted)) > 1
+        # `size` films from a to b for `back` others, 0 for none, lower the squared deviations
+        # by twice the gain.
+        gain, size, back, a, b = max(
+            (
+                (size - back) * (over[a] - over[b] - size + back) + filling * (not held[b]),
+                *(size, back, a, b),
+            )
+            for a, b in itertools.permutations(range(len(wanted)), 2)
+            for size in held[a]
+            for back in ([0, *held[b]] if several[a] else held[b])
+        )
         if gain <= 0:
-            break
+            return part
+        there = np.flatnonzero((part == b) & (films == back))[:1]
         part[np.flatnonzero((part == a) & (films == size))[0]] = b
-        over[a] -= size
-        over[b] += size
-    return part if len(np.unique(part)) == len(wanted) else None
+        part[there] = a
+        over[a] += back - size
+        over[b] += size - back
 
 
 # About two seconds of searching.
