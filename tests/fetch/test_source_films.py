@@ -172,6 +172,20 @@ def test_a_stored_film_that_is_not_whole_is_made_again(config, fault):
     assert inventory.set_index("check")["films"]["unreadable"] == 1
 
 
+def test_a_machine_that_only_trains_needs_the_table_and_an_empty_folder(config, tmp_path):
+    fetched(config)
+    given = {"CXR_SOURCE": "folder", "CXR_IMAGE_SIZE": "64", "CXR_RECORDS": str(config.records)}
+    given["CXR_IMAGES"] = str(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"CXR_IMAGES=.*empty does not exist"):
+        load_config(given, profile="first_archive", root=config.root)
+    (tmp_path / "empty").mkdir()
+    elsewhere = load_config(given, profile="first_archive", root=config.root)
+    assert download.available(elsewhere, size=64) == download.available(config, size=64)
+    config.records.unlink()
+    with pytest.raises(InputError, match=r"CXR_RECORDS=.*table\.csv does not exist"):
+        load_config(given, profile="first_archive", root=config.root)
+
+
 def test_data_of_another_mapping_are_not_up_to_date(config, monkeypatch):
     fetched(config)
     known = sources.mapping("folder")
