@@ -177,8 +177,9 @@ def read(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Raises:
         InputError: naming the file, and the line where one is at fault, for a table that is
-            not the source's, an unknown label, view or sex, an impossible age, a film that
-            stands there twice with different content, or no frontal film.
+            not the source's, an unknown label, view or sex, what is no age, a film that stands
+            there twice with different content, is called normal and has a finding (but for
+            PadChest's) or lacks a reader, a patient in two spellings, or no frontal film.
     """
     if source.lower() in _NIHS_OWN:
         raise InputError(
