@@ -109,9 +109,7 @@ class Case:
         path = self.run / "validation_scores.csv"
         changed = change(pd.read_csv(path))
         path.unlink()
-        if isinstance(changed, bytes):
-            path.write_bytes(changed)
-        elif changed is not None:
+        if changed is not None:
             changed.to_csv(path, index=False)
         run_scores.read_scores(path)
 
@@ -204,6 +202,7 @@ WEIGHTS = r"does not hold weights of mobilenet_small .* Set CXR_WEIGHTS to such 
 CHECKPOINT = r"checkpoint\.npz cannot be read \(.*\); remove it and run again"
 AGAIN = "run 100-data_cleaning_eda again"
 ANEW = "run 200-modeling again: it trains anew"
+RESCORED = "remove it and run 200-modeling again: it scores these films anew"
 PAGE = b"<!DOCTYPE html><html>404</html>"
 
 # Name -> what is done, and what the sentence says.
@@ -366,23 +365,31 @@ FINISHED = {
         f"is not the file that the training wrote; .*{ANEW}",
     ),
     "page for a model": (lambda case: case.write("model.keras", PAGE), f"wrote; .*{ANEW}"),
-    "lost scores": (lambda case: case.scores(lambda f: None), f"does not exist; .*{ANEW}"),
-    "no scores": (lambda case: case.scores(lambda f: b""), f"not a readable CSV file .*{ANEW}"),
+}
+
+# Scores of a finished run, which its model gives again.
+SCORES = {
+    "lost scores": (lambda f: None, "does not exist; run 200-modeling first"),
+    "no scores": (lambda f: f[[]], f"not a readable CSV file .*{RESCORED}"),
     "scores without a finding": (
-        lambda case: case.scores(lambda f: f.drop(columns="Mass")),
-        rf"lacks the column\(s\) Mass; .*{ANEW}",
+        lambda f: f.drop(columns="Mass"),
+        rf"lacks the column\(s\) Mass; .*{RESCORED}",
     ),
     "scores above 1": (
-        lambda case: case.scores(lambda f: f.assign(Mass=1.5)),
-        f"outside 0 to 1, or empty ones; .*{ANEW}",
+        lambda f: f.assign(Mass=1.5),
+        f"outside 0 to 1, or empty ones; .*{RESCORED}",
     ),
     "scores in words": (
-        lambda case: case.scores(lambda f: f.assign(Mass="high")),
-        f"outside 0 to 1, or empty ones; .*{ANEW}",
+        lambda f: f.assign(Mass="high"),
+        f"outside 0 to 1, or empty ones; .*{RESCORED}",
     ),
     "scores of a film twice": (
-        lambda case: case.scores(lambda f: pd.concat([f, f[:1]])),
-        f"1 film.* twice; .*{ANEW}",
+        lambda f: pd.concat([f, f[:1]]),
+        f"1 film.* twice; .*{RESCORED}",
+    ),
+    "scores cut at the end of a line": (
+        lambda f: f[:9],
+        f"holds 9 of the 16 films that it is of; .*{RESCORED}",
     ),
 }
 
@@ -491,6 +498,19 @@ def test_a_finished_run_in_which_something_is_wrong_can_be_made_again(
     goes_on(do, sentence, Case(shutil.copytree(finished, tmp_path / "copy"), drawn))
 
 
+@pytest.mark.parametrize(("change", "sentence"), SCORES.values(), ids=SCORES)
+def test_a_finished_run_gets_its_scores_back_without_being_trained(
+    change, sentence, drawn, finished, tmp_path, no_training
+):
+    case = Case(shutil.copytree(finished, tmp_path / "copy"), drawn)
+    path = case.run / "validation_scores.csv"
+    before = path.read_bytes()
+    told(lambda case: case.scores(change), case, sentence)
+    # Also without the removal, which ends as the first case does.
+    case.train()
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(("do", "sentence"), sampled(STOPPED))
 def test_a_stopped_run_in_which_something_is_wrong_can_be_made_again(
     do, sentence, drawn, stopped, tmp_path, no_training
@@ -516,7 +536,7 @@ def goes_on(do, sentence, case):
 
 
 def test_at_least_fifty_cases_are_tried():
-    assert len(ANYWHERE) + len(FINISHED) + len(STOPPED) >= 50
+    assert len(ANYWHERE) + len(FINISHED) + len(SCORES) + len(STOPPED) >= 50
 
 
 def test_a_full_disk_ends_a_training_with_a_sentence_and_it_goes_on(

@@ -23,6 +23,7 @@ from cxr.modelling import (
     learning,
     models,
     pipeline,
+    run_scores,
 )
 from cxr.modelling.tensors import BACKEND, jax, keras
 
@@ -187,11 +188,7 @@ def _made(
     """The record of the run in `folder`: reused, gone on with, or begun."""
     found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
     if found and found["finished"]:
-        if hosts.leads():
-            # What a kill after the last write left behind.
-            (folder / "checkpoint.npz").unlink(missing_ok=True)
-            found |= _mended(folder, found, paths, train, validation, config)
-        return hosts.told_record(found) or found
+        return _reused(folder, found, paths, train, validation, config)
     settings["parts"] = _parts(len(train), found)
     if found:
         settings["weights_checksum"] = found.get("weights_checksum")
@@ -213,12 +210,8 @@ def _made(
     }
     with explained(config):
         measured = _fit(folder, store, train, validation, record, config.weights)
-    with hosts.told_file(folder / "model.keras") as path:
-        network = inference.load_network(path.parent)
-    scores = inference.score_films(network, store, validation)
+    network = _scored(folder, store, validation, record)
     if hosts.leads():
-        scores = inference.marked(scores, record["phantoms"])
-        artifacts.write_csv(folder / "validation_scores.csv", scores)
         record |= measured
         record |= _companions(
             folder, network, store, train[train["film"].isin(train_films)], hosts.own(validation)
@@ -230,6 +223,43 @@ def _made(
         (folder / "checkpoint.npz").unlink(missing_ok=True)
     # The others wait until all is written.
     return hosts.told_record(record) or record
+
+
+def _reused(
+    folder: Path,
+    found: dict,
+    paths: Mapping[str, Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    config: Config,
+) -> dict:
+    """The record of a finished run, of which what was lost or damaged is made anew."""
+    path = folder / run_scores.VALIDATION
+    lost = hosts.leads() and not run_scores.whole(path, validation["film"])
+    if hosts.told(b"lost" if lost else None):
+        own = {film: paths[film] for film in hosts.own(validation)["film"]}
+        store = film_cache.Store((), config.image_size, ())
+        if own:
+            store = film_cache.prepare(own, config.data / "cache", size=config.image_size)
+        _scored(folder, store, validation, found)
+    if hosts.leads():
+        # What a kill after the last write left behind.
+        (folder / "checkpoint.npz").unlink(missing_ok=True)
+        found |= _mended(folder, found, paths, train, validation, config)
+    return hosts.told_record(found) or found
+
+
+def _scored(
+    folder: Path, store: film_cache.Store, validation: pd.DataFrame, record: Mapping
+) -> keras.Model:
+    """The network that a run came to, once its scores of the validation films are kept."""
+    with hosts.told_file(folder / "model.keras") as path:
+        network = inference.load_network(path.parent)
+    scores = inference.score_films(network, store, validation)
+    if hosts.leads():
+        scores = inference.marked(scores, record["phantoms"])
+        artifacts.write_csv(folder / run_scores.VALIDATION, scores)
+    return network
 
 
 def _parts(films: int, found: Mapping | None) -> int:
