@@ -539,6 +539,44 @@ def test_at_least_fifty_cases_are_tried():
     assert len(ANYWHERE) + len(FINISHED) + len(SCORES) + len(STOPPED) >= 50
 
 
+def test_a_training_goes_on_only_with_the_table_and_the_source_that_it_began_with(
+    drawn, stopped, tmp_path, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    path, (table, other) = case.run / "config.json", (tmp_path / "a.csv", tmp_path / "b.csv")
+    table.write_text("one table")
+    other.write_text("another")
+    record = artifacts.read_json(path) | {"source": "folder", "table": artifacts.sha256(table)}
+    artifacts.write_json(path, record)
+    own = {"source": "folder", "images": tmp_path}
+    told(
+        lambda case: case.train(**own, records=other),
+        case,
+        "table was .* Set CXR_RECORDS to the table that it began with to go on. Set CXR_TAG",
+    )
+    nih = "source was 'folder', is now 'nih'.* Set CXR_SOURCE=folder to go on"
+    told(lambda case: case.train(), case, nih)
+    # Before records named it, their configuration did.
+    old = record | {"config": record["config"] | {"source": "folder"}}
+    del old["source"], old["table"]
+    artifacts.write_json(path, old)
+    told(lambda case: case.train(), case, nih)
+    artifacts.write_json(path, record)
+    with pytest.raises(Begun):
+        case.train(**own, records=table)
+    assert artifacts.read_json(path)["table"] == artifacts.sha256(table)
+
+
+def test_a_table_of_nihs_that_comes_later_is_not_the_one_that_a_run_began_with(
+    drawn, stopped, tmp_path, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    (tmp_path / "nih.csv").write_text("the same labels")
+    with pytest.raises(Begun):
+        case.train(records=tmp_path / "nih.csv")
+    assert artifacts.read_json(case.run / "config.json")["table"] is None
+
+
 def test_a_full_disk_ends_a_training_with_a_sentence_and_it_goes_on(
     drawn, stopped, tmp_path, monkeypatch
 ):

@@ -191,7 +191,7 @@ def _made(
         return _reused(folder, found, paths, train, validation, config)
     settings["parts"] = _parts(len(train), found)
     if found:
-        settings["weights_checksum"] = found.get("weights_checksum")
+        settings |= {name: found.get(name) for name in ("weights_checksum", "table")}
     # What this process reads.
     train_films = train["film"][_order(settings).is_mine()]
     wanted = pd.concat([train_films, hosts.own(validation)["film"]])
@@ -205,7 +205,6 @@ def _made(
         "commit": artifacts.commit(),
         "devices": devices.names(),
         # What `external` asks of a run.
-        "table": _table(config),
         "unlearned": [finding for finding in FINDINGS if not train[finding].any()],
     }
     with explained(config):
@@ -385,6 +384,8 @@ def _settings(
         "validation_patients": int(validation["patient_id"].nunique()),
         "validation_checksum": _labelled(validation),
         "phantoms": config.phantoms,
+        "source": config.source,
+        "table": _table(config),
         "recipe": dataclasses.asdict(recipe),
         "backend": BACKEND,
     } | _checksum_of_more(train, recipe)
@@ -482,21 +483,34 @@ def _found(folder: Path, settings: dict) -> dict | None:
     if not isinstance(found["recipe"], dict):
         raise InputError(f"{path} holds no recipe, but {found['recipe']!r}; remove {folder}.")
     found["recipe"] = dataclasses.asdict(models.Recipe()) | found["recipe"]
-    remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
-    # Runs from before there was a choice.
-    found = {"backend": "tensorflow", "parts": 1, **found}
+    # Runs from before there was a choice, or before it was noted here.
+    began = found["config"] if isinstance(found.get("config"), dict) else {}
+    source = began.get("source", "nih")
+    found = {"backend": "tensorflow", "parts": 1, "source": source, "table": None, **found}
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
     if settings.get("weights") == "imagenet" and (kept := found.get("weights_checksum")):
         # Keras's own file may be gone; where it is there, it has to be the same.
         settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
-    if found["backend"] != settings["backend"]:
-        remedy = f"Set KERAS_BACKEND={found['backend']} to go on. {remedy}"
-    artifacts.refuse_other_settings(folder, found, settings, remedy)
+    if settings["source"] == "nih" or found["table"] is None:
+        # NIH's labels are what they are, in whichever table; their checksum is compared.
+        settings = settings | {"table": found["table"]}
+    artifacts.refuse_other_settings(folder, found, settings, _remedy(folder, found, settings))
     if found["finished"]:
         inference.verified_model(folder)
     return found
+
+
+def _remedy(folder: Path, found: Mapping, settings: Mapping) -> str:
+    """What to do about a run that was made with other settings."""
+    remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
+    for name, variable in (("backend", "KERAS_BACKEND"), ("source", "CXR_SOURCE")):
+        if found[name] != settings[name]:
+            return f"Set {variable}={found[name]} to go on. {remedy}"
+    if found["table"] != settings["table"]:
+        return f"Set CXR_RECORDS to the table that it began with to go on. {remedy}"
+    return remedy
 
 
 def _fit(
