@@ -629,6 +629,31 @@ def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypat
     assert train() == record
 
 
+def test_a_training_goes_on_without_the_weights_that_it_started_from(drawn, tmp_path, monkeypatch):
+    file = tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5"
+    file.parent.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def fetched(*asked, **options):
+        mobilenet(0.25).save(file)
+        return str(file)
+
+    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", fetched)
+    start = {"models": ("mobilenet_small",), "weights": "imagenet", "epochs": 2}
+    splits = {name: frame[:16] for name, frame in drawn[0].items()}
+    case = Case(tmp_path, (splits, drawn[1]))
+    toy.stopped_after_an_epoch((splits, drawn[1]), tmp_path, monkeypatch, **start)
+
+    def absent(*asked, **options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", absent)
+    file.write_bytes(b"the beginning of")
+    told(lambda case: case.train(**start), case, f"weights_checksum was .* Remove {file} to go on")
+    file.unlink()
+    assert case.train(**start)[0]["epochs_done"] == 2
+
+
 def test_weights_that_changed_are_other_weights(drawn, tmp_path, no_training):
     case = Case(tmp_path, drawn)
     (tmp_path / "w.weights.h5").write_bytes(b"some")

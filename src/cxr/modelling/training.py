@@ -399,10 +399,15 @@ def _weights_checksum(settings: Mapping) -> str | None:
     """
     if settings["weights"] != "imagenet" or settings["weights_checksum"]:
         return settings["weights_checksum"]
+    file = _imagenet_file(settings)
+    return artifacts.sha256(file) if file.is_file() else None
+
+
+def _imagenet_file(settings: Mapping) -> Path:
+    """Where Keras keeps the weights that a run starts from, if they are its own."""
     entry, enlarge = models.registered(settings["model"]), settings["recipe"]["enlarge"]
     side = entry.side(settings["image_size"], enlarge=enlarge)
-    file = models.imagenet_file(settings["model"], side)
-    return artifacts.sha256(file) if file.is_file() else None
+    return models.imagenet_file(settings["model"], side)
 
 
 def _checksum_of_more(train: pd.DataFrame, recipe: models.Recipe) -> dict:
@@ -510,6 +515,10 @@ def _remedy(folder: Path, found: Mapping, settings: Mapping) -> str:
             return f"Set {variable}={found[name]} to go on. {remedy}"
     if found["table"] != settings["table"]:
         return f"Set CXR_RECORDS to the table that it began with to go on. {remedy}"
+    if settings["weights"] == "imagenet" == found.get("weights"):
+        # A run that knows their checksum needs them no more.
+        changed = found.get("weights_checksum") != settings["weights_checksum"]
+        return f"Remove {_imagenet_file(settings)} to go on. {remedy}" if changed else remedy
     return remedy
 
 
@@ -525,13 +534,16 @@ def _fit(
     keras.utils.set_random_seed(settings["seed"])
     batch_size, epochs = settings["batch_size"], settings["epochs"]
     recipe, steps = models.Recipe(**settings["recipe"]), math.ceil(len(train) / batch_size) * epochs
-    trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps)
+    # A checkpoint brings its weights; those that it grew from may be gone.
+    resumed = hosts.leads() and (folder / "checkpoint.npz").exists()
+    empty = bool(hosts.told(b"resumed" if resumed else None))
+    trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps, empty=empty)
     order = _order(settings)
     rows = np.full(len(train), -1)
     rows[order.is_mine()] = store.rows(train["film"][order.is_mine()])
     callbacks: list[keras.callbacks.Callback] = []
     if hosts.leads():
-        if not (folder / "checkpoint.npz").exists():
+        if not resumed:
             # Keras has its file by now.
             settings["weights_checksum"] = _weights_checksum(settings)
         # Not before the network could be built: weights that do not fit bind no later run.
@@ -581,7 +593,9 @@ def _fit(
     }
 
 
-def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, steps: int) -> Trainee:
+def compiled_trainee(
+    settings: dict, recipe: models.Recipe, *, weights: str, steps: int, empty: bool = False
+) -> Trainee:
     """The network on all devices, with its optimizer, whose rate is laid out for `steps`.
 
     Args:
@@ -590,6 +604,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
         recipe: how to train.
         weights: "imagenet", "none" or a file, see `models.build`.
         steps: of the whole training.
+        empty: see `models.build`.
     """
     with devices.scope():
         network = models.build(
@@ -597,6 +612,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
             image_size=settings["image_size"],
             weights=weights,
             enlarge=recipe.enlarge,
+            empty=empty,
         )
         trainee = Trainee(network, recipe, name=settings["model"], parts=settings.get("parts", 1))
         rate = schedule(settings["learning_rate"], steps)
