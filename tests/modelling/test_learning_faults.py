@@ -623,35 +623,42 @@ def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypat
     assert record["weights_checksum"] == artifacts.sha256(file)
     assert train() == record
     file.write_bytes(b"others")
-    told(lambda _: train(), case, "weights_checksum was .* Set CXR_TAG")
+    told(lambda _: train(), case, f"weights_checksum was .* Remove {file} to go on. Set CXR_TAG")
     # A finished run needs them no more.
     file.unlink()
     assert train() == record
 
 
-def test_a_training_goes_on_without_the_weights_that_it_started_from(drawn, tmp_path, monkeypatch):
-    file = tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5"
-    file.parent.mkdir()
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+def test_a_training_goes_on_without_the_weights_that_it_started_from(
+    drawn, stopped, tmp_path, monkeypatch, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    build, asked = models.build, []
 
-    def fetched(*asked, **options):
-        mobilenet(0.25).save(file)
-        return str(file)
+    def watched(*given, **options):
+        asked.append(options["empty"])
+        return build(*given, **options)
 
-    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", fetched)
-    start = {"models": ("mobilenet_small",), "weights": "imagenet", "epochs": 2}
-    splits = {name: frame[:16] for name, frame in drawn[0].items()}
-    case = Case(tmp_path, (splits, drawn[1]))
-    toy.stopped_after_an_epoch((splits, drawn[1]), tmp_path, monkeypatch, **start)
+    monkeypatch.setattr(models, "build", watched)
+    for _ in range(2):
+        with pytest.raises(Begun):
+            case.train()
+        (case.run / "checkpoint.npz").unlink(missing_ok=True)
+    assert asked == [True, False]
 
+
+def test_an_empty_network_is_the_same_one_and_needs_no_weights(tmp_path, monkeypatch):
     def absent(*asked, **options):
         raise OSError("no route")
 
     monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", absent)
-    file.write_bytes(b"the beginning of")
-    told(lambda case: case.train(**start), case, f"weights_checksum was .* Remove {file} to go on")
-    file.unlink()
-    assert case.train(**start)[0]["epochs_done"] == 2
+    network = models.build("mobilenet_small", image_size=64, weights="imagenet", empty=True)
+    # Enlarged as for ImageNet weights.
+    assert network.get_layer("enlarge").output.shape == (None, 192, 192, 1)
+    mobilenet(0.25).save_weights(tmp_path / "w.weights.h5")
+    filled = models.build("mobilenet_small", image_size=64, weights=str(tmp_path / "w.weights.h5"))
+    shapes = [[weight.shape for weight in one.weights] for one in (network, filled)]
+    assert shapes[0] == shapes[1]
 
 
 def test_weights_that_changed_are_other_weights(drawn, tmp_path, no_training):
