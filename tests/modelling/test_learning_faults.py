@@ -349,15 +349,19 @@ FINISHED = {
     "other rate": (lambda case: case.train(learning_rate=0.1), "learning_rate was 0.002, is now"),
     "half a record": (
         lambda case: case.write("config.json", 0.5),
-        "config.json is not a readable JSON file .*; remove it",
+        f"config.json is not a readable JSON file .*; put it back from a copy, or .*{ANEW}",
     ),
     "record of something else": (
         lambda case: case.write("config.json", b"[]"),
-        "config.json is a JSON file, but holds no names and values; remove it",
+        f"config.json is a JSON file, but holds no names and values; put it back.* {ANEW}",
+    ),
+    "lost record of a model": (
+        lambda case: case.write("config.json", None),
+        "holds model.keras, but no config.json .*; put that back .* or remove the folder",
     ),
     "recipe in words": (
         lambda case: case.record(recipe="mirror"),
-        "config.json holds no recipe, but 'mirror'; remove /",
+        f"config.json holds no recipe, but 'mirror'; put it back .* or remove /.*{ANEW}",
     ),
     "lost model": (lambda case: case.write("model.keras", None), f"does not exist; .*{ANEW}"),
     "half a model": (
@@ -427,11 +431,23 @@ STOPPED = {
     ),
     "record that tells no end": (
         lambda case: case.record(finished=None),
-        "config.json is not what the training wrote; remove /",
+        f"config.json is not what the training wrote; put it back .* or remove /.*{ANEW}",
     ),
     "lost record": (
         lambda case: case.write("config.json", None),
-        "holds a checkpoint, but no config.json .*; remove the folder",
+        r"holds checkpoint\.npz, but no config.json .*; put that back .* or remove the folder",
+    ),
+    "half a record beside a checkpoint": (
+        lambda case: case.write("config.json", 0.5),
+        f"config.json is not a readable JSON file .* or remove /.*{ANEW}",
+    ),
+    "films in no parts": (
+        lambda case: case.record(parts=0),
+        f"config.json says that its films are in 0 parts; put it back .* or remove /.*{ANEW}",
+    ),
+    "films in unknown parts": (
+        lambda case: case.record(parts="two"),
+        f"config.json says that its films are in 'two' parts; .* remove /.*{ANEW}",
     ),
 }
 

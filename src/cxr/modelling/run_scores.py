@@ -9,6 +9,7 @@ import pandas as pd
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.modelling import inference
 
 # In a run's folder: what chooses thresholds and recalibration, and what is judged.
 VALIDATION, TEST = "validation_scores.csv", "test_scores.csv"
@@ -114,10 +115,11 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def _films_of(path: Path) -> int | None:
     """How many films a run's scores are of; None where nothing tells."""
-    about, name = path.with_suffix(".json"), "films"
     if path.name == VALIDATION:
-        about, name = path.with_name("config.json"), "validation_films"
-    return artifacts.read_record(about).get(name) if about.exists() else None
+        recorded = path.with_name("config.json").exists()
+        return inference.read_record(path.parent).get("validation_films") if recorded else None
+    about = path.with_suffix(".json")
+    return artifacts.read_record(about).get("films") if about.exists() else None
 
 
 def _anew(path: Path) -> str:

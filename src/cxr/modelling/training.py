@@ -473,20 +473,23 @@ def _found(folder: Path, settings: dict) -> dict | None:
     """
     path = folder / "config.json"
     if not path.exists():
-        if (folder / "checkpoint.npz").exists():
-            raise InputError(
-                f"{folder} holds a checkpoint, but no config.json that tells what it was trained "
-                "with; remove the folder and run again: training starts over."
-            )
+        for file in ("checkpoint.npz", "model.keras"):
+            if (folder / file).exists():
+                raise InputError(
+                    f"{folder} holds {file}, but no config.json that tells what it was trained "
+                    "with; put that back from a copy, or remove the folder and run again: training "
+                    "starts over."
+                )
         return None
-    found = artifacts.read_record(path)
+    found = inference.read_record(folder)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
     found = inference.read_run(folder)
     # Runs from before an ingredient existed did without it.
     found["recipe"] = found.get("recipe") or {}
     if not isinstance(found["recipe"], dict):
-        raise InputError(f"{path} holds no recipe, but {found['recipe']!r}; remove {folder}.")
+        recipe = f"no recipe, but {found['recipe']!r}"
+        raise InputError(f"{path} holds {recipe}; {inference.put_back(folder)}")
     found["recipe"] = dataclasses.asdict(models.Recipe()) | found["recipe"]
     # Runs from before there was a choice, or before it was noted here.
     began = found["config"] if isinstance(found.get("config"), dict) else {}
@@ -495,6 +498,9 @@ def _found(folder: Path, settings: dict) -> dict | None:
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
+    elif type(found["parts"]) is not int or found["parts"] < 1:
+        parts = f"that its films are in {found['parts']!r} parts"
+        raise InputError(f"{path} says {parts}; {inference.put_back(folder)}")
     if settings.get("weights") == "imagenet" and (kept := found.get("weights_checksum")):
         # Keras's own file may be gone; where it is there, it has to be the same.
         settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
