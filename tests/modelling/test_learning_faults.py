@@ -353,7 +353,7 @@ FINISHED = {
     ),
     "record of something else": (
         lambda case: case.write("config.json", b"[]"),
-        f"config.json is a JSON file, but holds no names and values; put it back.* {ANEW}",
+        f"config.json is not what the training wrote; put it back.* {ANEW}",
     ),
     "lost record of a model": (
         lambda case: case.write("config.json", None),

@@ -59,18 +59,25 @@ def read_run(folder: Path, *needed: str) -> dict:
     """
     record = read_record(folder)
     if not {"name", "finished", *needed} <= record.keys():
-        path = folder / "config.json"
-        raise InputError(f"{path} is not what the training wrote; {put_back(folder)}")
+        raise _no_record(folder)
     return record | {"name": folder.name}
 
 
 def read_record(folder: Path) -> dict:
-    """What a run's config.json says, be it a run's or not; see `read_run`.
+    """What a run's config.json says, whatever it is; see `read_run`.
 
     Raises:
         InputError: if it is missing, or tells no names and values.
     """
-    return artifacts.read_record(folder / "config.json", put_back(folder))
+    record = artifacts.read_json(folder / "config.json", put_back(folder))
+    if not isinstance(record, dict):
+        raise _no_record(folder)
+    return record
+
+
+def _no_record(folder: Path) -> InputError:
+    path = folder / "config.json"
+    return InputError(f"{path} is not what the training wrote; {put_back(folder)}")
 
 
 def verified_model(folder: Path) -> Path:
