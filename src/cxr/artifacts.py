@@ -169,15 +169,18 @@ def read_json(path: Path, remedy: str = "remove it."):
         raise InputError(f"{path} is not a readable JSON file ({error}); {remedy}") from None
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path, remedy: str = "remove it.") -> dict:
     """Read a JSON artifact that tells names and values.
+
+    Args:
+        remedy: as for `read_json`.
 
     Raises:
         InputError: if the file is missing, not JSON, or holds something else.
     """
-    found = read_json(path)
+    found = read_json(path, remedy)
     if not isinstance(found, dict):
-        raise InputError(f"{path} is a JSON file, but holds no names and values; remove it.")
+        raise InputError(f"{path} is a JSON file, but holds no names and values; {remedy}")
     return found
 
 
