@@ -152,8 +152,11 @@ def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(value, indent=2, default=str, allow_nan=False) + "\n")
 
 
-def read_json(path: Path):
+def read_json(path: Path, remedy: str = "remove it."):
     """Read a JSON artifact.
+
+    Args:
+        remedy: what to do about one that cannot be read.
 
     Raises:
         InputError: if the file is missing or not JSON.
@@ -163,18 +166,21 @@ def read_json(path: Path):
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable JSON file ({error}); remove it.") from None
+        raise InputError(f"{path} is not a readable JSON file ({error}); {remedy}") from None
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path, remedy: str = "remove it.") -> dict:
     """Read a JSON artifact that tells names and values.
+
+    Args:
+        remedy: as for `read_json`.
 
     Raises:
         InputError: if the file is missing, not JSON, or holds something else.
     """
-    found = read_json(path)
+    found = read_json(path, remedy)
     if not isinstance(found, dict):
-        raise InputError(f"{path} is a JSON file, but holds no names and values; remove it.")
+        raise InputError(f"{path} is a JSON file, but holds no names and values; {remedy}")
     return found
 
 

@@ -29,6 +29,11 @@ def spelled(value: float, low: float | None, high: float | None, form: str = ".3
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
+def counted(number: int, what: str) -> str:
+    """As in "1 film" and "1,707 films"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def percent(row: Mapping, name: str = "value") -> str:
     """A share with its interval, as in "28 % (22 to 36)"."""
     value, low, high = (100 * row[column] for column in (name, "low", "high"))

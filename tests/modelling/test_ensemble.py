@@ -127,21 +127,23 @@ def test_an_ensemble_of_copies_averages_the_copies(made, tmp_path):
     assert np.abs(low - high).max() > 1e-6
 
 
-def test_lost_scores_are_made_again_from_the_members_which_have_to_be_whole(made, tmp_path):
+def test_lost_or_cut_scores_are_made_again_from_the_members_which_have_to_be_whole(made, tmp_path):
     config, splits, _, members, record = made
     copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
     scores = copied.runs / record["name"] / "validation_scores.csv"
     before = scores.read_bytes()
-    scores.unlink()
-    ensemble.combine(members, splits["validation"], copied)
-    assert scores.read_bytes() == before
-    scores.unlink()
-    member = copied.runs / members[1]["name"]
-    part = pd.read_csv(member / "validation_scores.csv")[:-3]
-    part.to_csv(member / "validation_scores.csv", index=False)
-    with pytest.raises(
-        InputError, match=f"not hold the run's 16 validation films; remove {member}"
-    ):
+    for left in (None, b"".join(before.splitlines(keepends=True)[:-3])):
+        scores.unlink() if left is None else scores.write_bytes(left)
+        ensemble.combine(members, splits["validation"], copied)
+        assert scores.read_bytes() == before
+    member = copied.runs / members[1]["name"] / "validation_scores.csv"
+    whole = member.read_text()
+    member.write_text("".join(whole.splitlines(keepends=True)[:-3]))
+    with pytest.raises(InputError, match=f"{member} holds 13 of the 16 films .* run 200-modeling"):
+        ensemble.combine(members, splits["validation"], copied)
+    film = splits["validation"]["film"].iloc[-1]
+    member.write_text(whole.replace(film, "another.png"))
+    with pytest.raises(InputError, match=f"{member} holds scores of other films than .* run 200"):
         ensemble.combine(members, splits["validation"], copied)
 
 
@@ -156,13 +158,13 @@ def test_an_ensemble_is_made_by_one_process_at_a_time(made):
         ensemble.combine(members, splits["validation"], config)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}"])
+@pytest.mark.parametrize("content", ["[]", "{}", "{"])
 def test_a_record_that_is_none_is_named_and_made_again_after_a_removal(made, tmp_path, content):
     config, splits, _, members, record = made
     copied = dataclasses.replace(config, root=shutil.copytree(config.root, tmp_path / "copy"))
     folder = copied.runs / record["name"]
     (folder / "config.json").write_text(content)
-    with pytest.raises(InputError, match=f"not what the training wrote; remove {folder}"):
+    with pytest.raises(InputError, match=f"config.json .* or remove {folder}"):
         ensemble.combine(members, splits["validation"], copied)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -98,6 +99,17 @@ def test_two_processes_of_which_one_was_killed_learn_what_one_learns(roots):
     assert shared["film"].tolist() == alone["film"].tolist()
     findings = list(FINDINGS)
     np.testing.assert_allclose(shared[findings], alone[findings], atol=1e-3)
+
+
+def test_two_processes_make_the_scores_of_a_finished_run_anew_together(roots):
+    again = shutil.copytree(roots[1], roots[1].parent / "again")
+    scores = again / RUN / "validation_scores.csv"
+    before = pd.read_csv(scores)
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:9]))
+    options = {"settings": {"batch_size": BATCH, "epochs": EPOCHS}, "tiny": True}
+    for process in start_all(again, 2, **options):
+        ended(process)
+    pd.testing.assert_frame_equal(pd.read_csv(scores), before, atol=1e-6)
 
 
 def seen(root: Path, process: int) -> pd.DataFrame:

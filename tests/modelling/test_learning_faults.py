@@ -109,9 +109,7 @@ class Case:
         path = self.run / "validation_scores.csv"
         changed = change(pd.read_csv(path))
         path.unlink()
-        if isinstance(changed, bytes):
-            path.write_bytes(changed)
-        elif changed is not None:
+        if changed is not None:
             changed.to_csv(path, index=False)
         run_scores.read_scores(path)
 
@@ -204,6 +202,7 @@ WEIGHTS = r"does not hold weights of mobilenet_small .* Set CXR_WEIGHTS to such 
 CHECKPOINT = r"checkpoint\.npz cannot be read \(.*\); remove it and run again"
 AGAIN = "run 100-data_cleaning_eda again"
 ANEW = "run 200-modeling again: it trains anew"
+RESCORED = "remove it and run 200-modeling again: it scores these films anew"
 PAGE = b"<!DOCTYPE html><html>404</html>"
 
 # Name -> what is done, and what the sentence says.
@@ -350,15 +349,19 @@ FINISHED = {
     "other rate": (lambda case: case.train(learning_rate=0.1), "learning_rate was 0.002, is now"),
     "half a record": (
         lambda case: case.write("config.json", 0.5),
-        "config.json is not a readable JSON file .*; remove it",
+        f"config.json is not a readable JSON file .*; put it back from a copy, or .*{ANEW}",
     ),
     "record of something else": (
         lambda case: case.write("config.json", b"[]"),
-        "config.json is a JSON file, but holds no names and values; remove it",
+        f"config.json is not what the training wrote; put it back.* {ANEW}",
+    ),
+    "lost record of a model": (
+        lambda case: case.write("config.json", None),
+        "holds model.keras, but no config.json .*; put that back .* or remove the folder",
     ),
     "recipe in words": (
         lambda case: case.record(recipe="mirror"),
-        "config.json holds no recipe, but 'mirror'; remove /",
+        f"config.json holds no recipe, but 'mirror'; put it back .* or remove /.*{ANEW}",
     ),
     "lost model": (lambda case: case.write("model.keras", None), f"does not exist; .*{ANEW}"),
     "half a model": (
@@ -366,23 +369,31 @@ FINISHED = {
         f"is not the file that the training wrote; .*{ANEW}",
     ),
     "page for a model": (lambda case: case.write("model.keras", PAGE), f"wrote; .*{ANEW}"),
-    "lost scores": (lambda case: case.scores(lambda f: None), f"does not exist; .*{ANEW}"),
-    "no scores": (lambda case: case.scores(lambda f: b""), f"not a readable CSV file .*{ANEW}"),
+}
+
+# Scores of a finished run, which its model gives again.
+SCORES = {
+    "lost scores": (lambda f: None, "does not exist; run 200-modeling first"),
+    "no scores": (lambda f: f[[]], f"not a readable CSV file .*{RESCORED}"),
     "scores without a finding": (
-        lambda case: case.scores(lambda f: f.drop(columns="Mass")),
-        rf"lacks the column\(s\) Mass; .*{ANEW}",
+        lambda f: f.drop(columns="Mass"),
+        rf"lacks the column\(s\) Mass; .*{RESCORED}",
     ),
     "scores above 1": (
-        lambda case: case.scores(lambda f: f.assign(Mass=1.5)),
-        f"outside 0 to 1, or empty ones; .*{ANEW}",
+        lambda f: f.assign(Mass=1.5),
+        f"outside 0 to 1, or empty ones; .*{RESCORED}",
     ),
     "scores in words": (
-        lambda case: case.scores(lambda f: f.assign(Mass="high")),
-        f"outside 0 to 1, or empty ones; .*{ANEW}",
+        lambda f: f.assign(Mass="high"),
+        f"outside 0 to 1, or empty ones; .*{RESCORED}",
     ),
     "scores of a film twice": (
-        lambda case: case.scores(lambda f: pd.concat([f, f[:1]])),
-        f"1 film.* twice; .*{ANEW}",
+        lambda f: pd.concat([f, f[:1]]),
+        f"1 film.* twice; .*{RESCORED}",
+    ),
+    "scores cut at the end of a line": (
+        lambda f: f[:9],
+        f"holds 9 of the 16 films that it is of; .*{RESCORED}",
     ),
 }
 
@@ -420,11 +431,23 @@ STOPPED = {
     ),
     "record that tells no end": (
         lambda case: case.record(finished=None),
-        "config.json is not what the training wrote; remove /",
+        f"config.json is not what the training wrote; put it back .* or remove /.*{ANEW}",
     ),
     "lost record": (
         lambda case: case.write("config.json", None),
-        "holds a checkpoint, but no config.json .*; remove the folder",
+        r"holds checkpoint\.npz, but no config.json .*; put that back .* or remove the folder",
+    ),
+    "half a record beside a checkpoint": (
+        lambda case: case.write("config.json", 0.5),
+        f"config.json is not a readable JSON file .* or remove /.*{ANEW}",
+    ),
+    "films in no parts": (
+        lambda case: case.record(parts=0),
+        f"config.json says that its films are in 0 parts; put it back .* or remove /.*{ANEW}",
+    ),
+    "films in unknown parts": (
+        lambda case: case.record(parts="two"),
+        f"config.json says that its films are in 'two' parts; .* remove /.*{ANEW}",
     ),
 }
 
@@ -491,6 +514,19 @@ def test_a_finished_run_in_which_something_is_wrong_can_be_made_again(
     goes_on(do, sentence, Case(shutil.copytree(finished, tmp_path / "copy"), drawn))
 
 
+@pytest.mark.parametrize(("change", "sentence"), SCORES.values(), ids=SCORES)
+def test_a_finished_run_gets_its_scores_back_without_being_trained(
+    change, sentence, drawn, finished, tmp_path, no_training
+):
+    case = Case(shutil.copytree(finished, tmp_path / "copy"), drawn)
+    path = case.run / "validation_scores.csv"
+    before = path.read_bytes()
+    told(lambda case: case.scores(change), case, sentence)
+    # Also without the removal, which ends as the first case does.
+    case.train()
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(("do", "sentence"), sampled(STOPPED))
 def test_a_stopped_run_in_which_something_is_wrong_can_be_made_again(
     do, sentence, drawn, stopped, tmp_path, no_training
@@ -516,7 +552,45 @@ def goes_on(do, sentence, case):
 
 
 def test_at_least_fifty_cases_are_tried():
-    assert len(ANYWHERE) + len(FINISHED) + len(STOPPED) >= 50
+    assert len(ANYWHERE) + len(FINISHED) + len(SCORES) + len(STOPPED) >= 50
+
+
+def test_a_training_goes_on_only_with_the_table_and_the_source_that_it_began_with(
+    drawn, stopped, tmp_path, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    path, (table, other) = case.run / "config.json", (tmp_path / "a.csv", tmp_path / "b.csv")
+    table.write_text("one table")
+    other.write_text("another")
+    record = artifacts.read_json(path) | {"source": "folder", "table": artifacts.sha256(table)}
+    artifacts.write_json(path, record)
+    own = {"source": "folder", "images": tmp_path}
+    told(
+        lambda case: case.train(**own, records=other),
+        case,
+        "table was .* Set CXR_RECORDS to the table that it began with to go on. Set CXR_TAG",
+    )
+    nih = "source was 'folder', is now 'nih'.* Set CXR_SOURCE=folder to go on"
+    told(lambda case: case.train(), case, nih)
+    # Before records named it, their configuration did.
+    old = record | {"config": record["config"] | {"source": "folder"}}
+    del old["source"], old["table"]
+    artifacts.write_json(path, old)
+    told(lambda case: case.train(), case, nih)
+    artifacts.write_json(path, record)
+    with pytest.raises(Begun):
+        case.train(**own, records=table)
+    assert artifacts.read_json(path)["table"] == artifacts.sha256(table)
+
+
+def test_a_table_of_nihs_that_comes_later_is_not_the_one_that_a_run_began_with(
+    drawn, stopped, tmp_path, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    (tmp_path / "nih.csv").write_text("the same labels")
+    with pytest.raises(Begun):
+        case.train(records=tmp_path / "nih.csv")
+    assert artifacts.read_json(case.run / "config.json")["table"] is None
 
 
 def test_a_full_disk_ends_a_training_with_a_sentence_and_it_goes_on(
@@ -565,10 +639,42 @@ def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypat
     assert record["weights_checksum"] == artifacts.sha256(file)
     assert train() == record
     file.write_bytes(b"others")
-    told(lambda _: train(), case, "weights_checksum was .* Set CXR_TAG")
+    told(lambda _: train(), case, f"weights_checksum was .* Remove {file} to go on. Set CXR_TAG")
     # A finished run needs them no more.
     file.unlink()
     assert train() == record
+
+
+def test_a_training_goes_on_without_the_weights_that_it_started_from(
+    drawn, stopped, tmp_path, monkeypatch, no_training
+):
+    case = Case(shutil.copytree(stopped, tmp_path / "copy"), drawn)
+    build, asked = models.build, []
+
+    def watched(*given, **options):
+        asked.append(options["empty"])
+        return build(*given, **options)
+
+    monkeypatch.setattr(models, "build", watched)
+    for _ in range(2):
+        with pytest.raises(Begun):
+            case.train()
+        (case.run / "checkpoint.npz").unlink(missing_ok=True)
+    assert asked == [True, False]
+
+
+def test_an_empty_network_is_the_same_one_and_needs_no_weights(tmp_path, monkeypatch):
+    def absent(*asked, **options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", absent)
+    network = models.build("mobilenet_small", image_size=64, weights="imagenet", empty=True)
+    # Enlarged as for ImageNet weights.
+    assert network.get_layer("enlarge").output.shape == (None, 192, 192, 1)
+    mobilenet(0.25).save_weights(tmp_path / "w.weights.h5")
+    filled = models.build("mobilenet_small", image_size=64, weights=str(tmp_path / "w.weights.h5"))
+    shapes = [[weight.shape for weight in one.weights] for one in (network, filled)]
+    assert shapes[0] == shapes[1]
 
 
 def test_weights_that_changed_are_other_weights(drawn, tmp_path, no_training):

@@ -181,7 +181,10 @@ def test_imagenet_weights_that_cannot_be_had_are_not_replaced(monkeypatch):
     + [("mobilenet_small", size) for size in (100, 192, 300)]
     + [pytest.param(name, 64, marks=pytest.mark.soak) for name in toy_runs.LARGE],
 )
-def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, name, size):
+def test_the_weights_that_are_named_are_those_that_keras_asks_for(
+    monkeypatch, tmp_path, name, size
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     asked = []
 
     def absent(file, *arguments, **options):
@@ -192,7 +195,18 @@ def test_the_weights_that_are_named_are_those_that_keras_asks_for(monkeypatch, n
         monkeypatch.setattr(application.file_utils, "get_file", absent)
     with pytest.raises(InputError) as caught:
         models.build(name, image_size=size, weights="imagenet")
-    assert f"Put the file {asked[0]} into ~/.keras/models" in str(caught.value)
+    assert f"Put the file {asked[0]} into {tmp_path / 'models'}, or set" in str(caught.value)
+
+
+def test_imagenet_weights_that_keras_has_but_cannot_read_are_to_be_removed(tmp_path, monkeypatch):
+    file = tmp_path / "models" / "mobilenet_2_5_192_tf_no_top.h5"
+    file.parent.mkdir()
+    file.write_bytes(b"the beginning of")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(mobilenet.file_utils, "get_file", lambda *asked, **options: str(file))
+    with pytest.raises(InputError, match=f"in {file} cannot be used .*Remove it and run") as caught:
+        models.build("mobilenet_small", image_size=64, weights="imagenet")
+    assert "downloaded" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [64, 65, 66, 67, 100, 111, 200, 300])

@@ -29,8 +29,8 @@ def test_a_rehearsal_tells_speed_memory_and_the_time_that_the_run_will_take():
     epoch *= 4999 / sum(films.values())
     assert row["hours"] == pytest.approx(16 * epoch / 3600)
     told = rehearsal.summary(rehearsal.pd.DataFrame([row | {"hours": 0.26}]), config)
-    assert "batches of 4, for 4,999 films" in told
-    assert "16 epochs take 16 min at most" in told
+    assert "batches of 4, for 4,999 films at most:" in told
+    assert "16 epochs take about 16 min." in told
 
 
 @pytest.mark.slow
@@ -41,13 +41,21 @@ def test_every_split_and_every_member_of_an_ensemble_takes_its_time():
     epoch = 4999 / 112_120 * (75_708 / row["training"] + 10_816 / row["validation"])
     assert row["hours"] == pytest.approx(3 * 16 * epoch / 3600)
     told = rehearsal.summary(rehearsal.pd.DataFrame([row]), config)
-    assert "3 trainings of 16 epochs take" in told
+    assert "3 trainings of 16 epochs take about" in told
 
 
 def test_the_sizes_of_the_splits_are_theirs(real_splits):
     for kind, split in real_splits.items():
         assert rehearsal._SIZES[kind] == split.value_counts().to_dict(), kind
     assert rehearsal._SIZES.keys() == set(SPLITS)
+
+
+def test_the_first_archive_divides_nearly_as_all_films_do(real_records, real_splits):
+    first = real_records["film"].sort_values().index[:4999]
+    for kind, split in real_splits.items():
+        found, sizes = split.reindex(first).value_counts(), rehearsal._SIZES[kind]
+        share = 4999 * sizes["train"] / sum(sizes.values())
+        assert 0.9 * share < found["train"] < 1.05 * share, kind
 
 
 def test_the_films_of_ones_own_table_are_counted(tmp_path):

@@ -99,6 +99,40 @@ def test_spoiled_scores_are_refused(run, films, change, message):
         run_scores.read_scores(path)
 
 
+def test_validation_scores_that_were_cut_off_are_refused_with_what_brings_them_back(run, films):
+    path = run / "validation_scores.csv"
+    (run / "config.json").write_text('{"validation_films": 3}')
+    Scorer()(run, films).to_csv(path, index=False)
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(run_scores.read_scores(path)) == 3
+    again = "; remove it and run 200-modeling again: it scores these films anew"
+    # At the end of a line, and within the last score, which would still be a number.
+    for text, what in ("".join(lines[:3]), "2 of the 3 films"), ("".join(lines)[:-2], "cut off"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=f"{path} .*{what}.*{again}"):
+            run_scores.read_scores(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "".join(text.splitlines(keepends=True)[:3]),
+        lambda text: text.replace("c.png", "d.png"),
+        lambda text: "",
+    ],
+    ids=["cut at the end of a line", "another film", "empty"],
+)
+def test_damaged_test_scores_are_made_again_once_they_are_removed(run, films, change):
+    path, scorer = run / "test_scores.csv", Scorer()
+    first = run_scores.score_once(run, films, scorer)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=f"{path} .*; remove it and run 300-evaluation again"):
+        run_scores.score_once(run, films, scorer)
+    path.unlink()
+    pd.testing.assert_frame_equal(run_scores.score_once(run, films, scorer), first)
+    assert scorer.calls == 2
+
+
 def test_missing_scores_say_what_to_run(run):
     with pytest.raises(InputError, match="run 200-modeling first"):
         run_scores.read_scores(run / "validation_scores.csv")

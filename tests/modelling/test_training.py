@@ -360,11 +360,15 @@ def test_what_answers_rest_on_is_made_again_where_it_is_lost_or_damaged(finished
     folder = tmp_path / "root" / finished[1].relative_to(finished[1].parents[1])
     names = (explain.TWIN_AVERAGE, explain.AVERAGE)
     before = {name: (folder / name).read_bytes() for name in names}
-    (folder / names[0]).unlink()
-    (folder / names[1]).write_bytes(b"damaged")
-    record, _ = train(tmp_path / "root", drawn, epochs=4)
-    assert {name: (folder / name).read_bytes() for name in names} == before
-    assert artifacts.read_json(folder / "config.json") == record
+    network = inference.load_network(folder)
+    for left in (b"damaged", b"", before[names[1]][:200]):
+        (folder / names[0]).unlink()
+        (folder / names[1]).write_bytes(left)
+        with pytest.raises(InputError, match="run 200-modeling again: it makes it anew"):
+            explain.Explainer.of_run(network, folder)
+        record, _ = train(tmp_path / "root", drawn, epochs=4)
+        assert {name: (folder / name).read_bytes() for name in names} == before
+        assert artifacts.read_json(folder / "config.json") == record
 
 
 def test_a_training_whose_last_record_could_not_be_written_is_not_lost(

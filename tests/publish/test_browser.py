@@ -242,8 +242,9 @@ def published(tmp_path_factory):
         frame.to_csv(root / f"presentation/tables/auroc_{model}-patient.csv", index=False)
         # Three points of a curve: nobody is flagged, half of the ill are, all are.
         curve = {"false_positive_rate": [0, 0.1, 1], "sensitivity": [0, 0.5, 1]}
-        curve = pd.DataFrame(curve | {"threshold": [float("inf"), 0.7, 0.1], "finding": "Mass"})
-        curve.to_csv(root / f"presentation/tables/roc_{model}-patient.csv", index=False)
+        curve = pd.DataFrame(curve | {"threshold": [float("inf"), 0.7, 0.1]})
+        curves = pd.concat([curve.assign(finding=finding) for finding in findings])
+        curves.to_csv(root / f"presentation/tables/roc_{model}-patient.csv", index=False)
         card = (
             f"# Model card: {model}\n\n{NOTICE}\n\n| finding | AUROC |\n|---|---|\n| Mass | 0.7 |"
         )

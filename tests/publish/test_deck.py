@@ -1,5 +1,6 @@
 """The slides say what the tables say, and what they cannot say they say, too."""
 
+import dataclasses
 import re
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 from cxr import __main__, artifacts, config
 from cxr.errors import InputError
+from cxr.findings import FINDINGS
 from cxr.publish import browser, deck, results, slides, stills
 
 REAL = config.PROJECT / "presentation" / "results" / "images128"
@@ -126,8 +128,8 @@ def test_a_lead_is_told_from_the_side_of_the_best_run(copy, known):
     # The table holds baseline minus mobilenet_small, -0.02; the better run is the second.
     pd.DataFrame(
         {
-            "model": ["baseline-patient"], "other": ["mobilenet_small-patient"],
-            "finding": ["Mean"], "difference": [-0.02], "low": [-0.05], "high": [0.01],
+            "model": "baseline-patient", "other": "mobilenet_small-patient",
+            "finding": [*FINDINGS, "Mean"], "difference": -0.02, "low": -0.05, "high": 0.01,
         }
     ).to_csv(copy / "comparison.csv", index=False)  # fmt: skip
     lead = by_name(results.of_folder(copy), known)["ranking"].lead
@@ -227,6 +229,77 @@ def test_a_folder_without_results_is_refused_with_what_makes_them(tmp_path, copy
     (copy / "auroc_baseline-patient.csv").unlink()
     with pytest.raises(InputError, match=r"holds no auroc_baseline-patient\.csv"):
         results.of_folder(copy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        ("auroc", 5),
+        ("auroc", 0),
+        ("auroc", 1),
+        ("subgroups", 1),
+        ("controls", 40),
+        ("calibration", 29),
+        ("comparison", 20),
+        ("roc", 1),
+        ("roc", 900),
+        ("roc", 1268),
+    ],
+)
+def test_a_table_that_was_cut_is_named_and_shown_on_no_slide(copy, known, kind, left):
+    run = "mobilenet_small-patient"
+    path = copy / ("comparison.csv" if kind == "comparison" else f"{kind}_{run}.csv")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:left]))
+    with pytest.raises(InputError, match=f"{path} .*; put back a copy, or evaluate again"):
+        by_name(results.of_folder(copy), known)
+
+
+@pytest.mark.parametrize("kind", ["reliability", "localisation_rsna"])
+def test_a_table_of_nothing_that_could_be_estimated_makes_no_fault(copy, known, kind):
+    path = copy / f"{kind}_mobilenet_small-patient.csv"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert by_name(results.of_folder(copy), known)
+
+
+def test_a_table_cut_within_a_line_is_named(copy, known):
+    path = copy / "roc_baseline-patient.csv"
+    path.write_text(path.read_text()[:-3])
+    with pytest.raises(InputError, match=f"{path} is cut off in its last line"):
+        by_name(results.of_folder(copy), known)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("summary.json", "[]", "holds no names and values; put back a copy, or evaluate again"),
+        ("summary.json", "{", r"not a readable JSON file .*; put back a copy, or evaluate again"),
+        ("summary.json", '{"runs": [1]}', "does not name its runs; put back a copy, or evaluate"),
+        ("stills.json", "[1]", "something else than films; remove it, and the slides show no"),
+        ("stills.json", "{}}", "not a readable JSON file .*; remove it, and the slides show no"),
+    ],
+)
+def test_what_is_no_summary_and_no_films_is_named(copy, known, name, content, what):
+    (copy / name).write_text(content)
+    with pytest.raises(InputError, match=f"{copy / name} .*{what}"):
+        by_name(results.of_folder(copy), known)
+
+
+def test_few_films_are_counted_as_one_speaks(known):
+    found = results.of_folder(REAL)
+
+    def lead(**changes):
+        return {slide.name: slide for slide in deck.contents(found, told(**changes))}["data"]
+
+    def told(hernia, mass, **changes):
+        positives = (0 * known.positives).astype(int)
+        positives["Hernia"], positives["Mass"] = hernia, mass
+        return dataclasses.replace(known, positives=positives, **changes)
+
+    slide = lead(hernia=1, mass=1, films=1, patients=1, unlabelled=1)
+    assert slide.title == "1 film of 1 patient"
+    assert "is on 1 film; 1 film bears none of the findings." in slide.lead
+    assert "Mass is on 41 films, hardly more than Hernia (40)" in lead(hernia=40, mass=41).lead
+    assert "Mass is on 44 films, 1.1 times as many as" in lead(hernia=40, mass=44).lead
 
 
 def test_a_profile_that_was_not_evaluated_is_refused(tmp_path):

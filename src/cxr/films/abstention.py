@@ -192,7 +192,9 @@ def load(folder: Path) -> Abstention | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return Abstention(**{name: kept[name] for name in kept.files})
     except Exception as error:  # NumPy and zipfile raise many kinds
-        raise InputError(f"{path} cannot be read ({error}); train the run again.") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); run 200-modeling again: it makes it anew."
+        ) from None
 
 
 def fit(

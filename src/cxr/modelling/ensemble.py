@@ -78,8 +78,9 @@ def _made(
         remedy = f"Set CXR_TAG to make another one beside it, or remove {folder}."
         artifacts.refuse_other_settings(folder, found, dict(settings), remedy)
         inference.verified_model(folder)
-        if not (folder / "validation_scores.csv").exists():
-            _write_scores(folder, _mean_scores(runs, config), first)
+        scores = _mean_scores(runs, config)
+        if not run_scores.whole(folder / run_scores.VALIDATION, scores["film"]):
+            _write_scores(folder, scores, first)
         # A member's may have been made anew.
         _companions(folder, [config.runs / run["name"] for run in runs])
         return found
@@ -156,15 +157,14 @@ def members(network: keras.Model) -> keras.Model:
 
 def _mean_scores(runs: Sequence[Mapping], config: Config) -> pd.DataFrame:
     """The members' validation scores, averaged: what the mean network gives these films."""
-    paths = [config.runs / run["name"] / "validation_scores.csv" for run in runs]
+    paths = [config.runs / run["name"] / run_scores.VALIDATION for run in runs]
     frames = [run_scores.read_scores(path) for path in paths]
     scores = frames[0].copy()
-    for run, path, frame in zip(runs, paths, frames, strict=True):
-        films = run["validation_films"]
-        if len(frame) != films or set(frame["film"]) != set(scores["film"]):
+    for path, frame in zip(paths, frames, strict=True):
+        if set(frame["film"]) != set(scores["film"]):
             raise InputError(
-                f"{path} does not hold the run's {films:,} validation films; remove {path.parent} "
-                "and run 200-modeling again: it trains anew."
+                f"{path} holds scores of other films than {paths[0]}; run 200-modeling again: it "
+                "scores anew what is not of the run's validation films."
             )
     aligned = [frame.set_index("film").loc[scores["film"], list(FINDINGS)] for frame in frames]
     scores[list(FINDINGS)] = np.mean([frame.to_numpy() for frame in aligned], axis=0)
@@ -172,5 +172,5 @@ def _mean_scores(runs: Sequence[Mapping], config: Config) -> pd.DataFrame:
 
 
 def _write_scores(folder: Path, scores: pd.DataFrame, member: Mapping) -> None:
-    path = folder / "validation_scores.csv"
+    path = folder / run_scores.VALIDATION
     artifacts.write_csv(path, inference.marked(scores, member["phantoms"]))

@@ -119,12 +119,14 @@ class Explainer:
             path = folder / name
             if not path.exists():
                 return None
+            anew = "run 200-modeling again: it makes it anew."
             try:
-                kept = np.load(path, allow_pickle=False)
+                with path.open("rb") as file:
+                    kept = np.lib.format.read_array(file, allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise InputError(f"{path} cannot be read ({error}); train the run again.") from None
+                raise InputError(f"{path} cannot be read ({error}); {anew}") from None
             if kept.shape != part.layer.output.shape[1:]:
-                raise InputError(f"{path} belongs to another model; train the run again.")
+                raise InputError(f"{path} belongs to another model; {anew}")
             part._average = kept
         return explainer
 

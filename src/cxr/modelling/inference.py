@@ -57,11 +57,27 @@ def read_run(folder: Path, *needed: str) -> dict:
     Raises:
         InputError: if it is missing, or not that of a run.
     """
-    path = folder / "config.json"
-    record = artifacts.read_json(path)
-    if not isinstance(record, dict) or not {"name", "finished", *needed} <= record.keys():
-        raise InputError(f"{path} is not what the training wrote; remove {folder}.")
+    record = read_record(folder)
+    if not {"name", "finished", *needed} <= record.keys():
+        raise _no_record(folder)
     return record | {"name": folder.name}
+
+
+def read_record(folder: Path) -> dict:
+    """What a run's config.json says, whatever it is; see `read_run`.
+
+    Raises:
+        InputError: if it is missing, or tells no names and values.
+    """
+    record = artifacts.read_json(folder / "config.json", put_back(folder))
+    if not isinstance(record, dict):
+        raise _no_record(folder)
+    return record
+
+
+def _no_record(folder: Path) -> InputError:
+    path = folder / "config.json"
+    return InputError(f"{path} is not what the training wrote; {put_back(folder)}")
 
 
 def verified_model(folder: Path) -> Path:
@@ -70,11 +86,11 @@ def verified_model(folder: Path) -> Path:
     Raises:
         InputError: if it is not there, or has changed since.
     """
-    path, record = folder / "model.keras", folder / "config.json"
+    path, recorded = folder / "model.keras", (folder / "config.json").exists()
     if not path.exists():
-        remedy = _anew(folder) if record.exists() else "run 200-modeling first."
+        remedy = _anew(folder) if recorded else "run 200-modeling first."
         raise InputError(f"{path} does not exist; {remedy}")
-    written = artifacts.read_record(record).get("model_checksum") if record.exists() else None
+    written = read_record(folder).get("model_checksum") if recorded else None
     if written not in (None, artifacts.sha256(path)):
         raise InputError(f"{path} is not the file that the training wrote; {_anew(folder)}")
     return path
@@ -83,6 +99,11 @@ def verified_model(folder: Path) -> Path:
 def _anew(folder: Path) -> str:
     """What to do about a run that has lost something."""
     return f"remove {folder} and run 200-modeling again: it trains anew."
+
+
+def put_back(folder: Path) -> str:
+    """What to do about a record that is none; without one, a run is not trained over."""
+    return f"put it back from a copy, or {_anew(folder)}"
 
 
 def score_films(network: keras.Model, store: film_cache.Store, frame: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +221,7 @@ def score_with_run(
     store = film_cache.prepare(
         {film: paths[film] for film in frame["film"]}, cache, size=network.input_shape[1]
     )
-    drawn = artifacts.read_json(folder / "config.json")["phantoms"]
+    drawn = read_record(folder)["phantoms"]
     return marked(score_films(network, store, frame), drawn)
 
 

@@ -116,7 +116,12 @@ class Entry:
 
 
 def build(
-    name: str, *, image_size: int, weights: str = "none", enlarge: int | None = None
+    name: str,
+    *,
+    image_size: int,
+    weights: str = "none",
+    enlarge: int | None = None,
+    empty: bool = False,
 ) -> keras.Model:
     """Build a model of the registry.
 
@@ -129,6 +134,7 @@ def build(
             `phantom_weights`), "none" (random), or a file. The small CNN has no pretrained
             weights and is always built from random ones.
         enlarge: see `Recipe.enlarge`.
+        empty: the same network with random weights, for a checkpoint to fill.
 
     Returns:
         Model from (films, image_size, image_size, 1), values 0 to 255, to probabilities
@@ -143,21 +149,16 @@ def build(
     pretrained = _is_file_of_weights(weights) or weights == "imagenet"
     # Weights learned from drawings were learned at the films' own size.
     side = entry.side(image_size, enlarge=enlarge, pretrained=pretrained)
-    if not pretrained:
+    if empty or not pretrained:
         network = entry.build(image_size, None, side)
-        if weights == PHANTOM_WEIGHTS:
+        if weights == PHANTOM_WEIGHTS and not empty:
             phantom_weights.load(network, phantom_weights.file(name))
         return network
     try:
         network = entry.build(image_size, weights, side)
     except Exception as error:
         if weights == "imagenet":
-            raise InputError(
-                f"the ImageNet weights of {name} could not be downloaded ({error}). Put the file "
-                f"{entry.weights_file(side)} into ~/.keras/models, or set "
-                "CXR_WEIGHTS to its path; "
-                "CXR_WEIGHTS=none trains from random weights."
-            ) from error
+            raise _without_imagenet_weights(name, imagenet_file(name, side), error) from error
         raise InputError(
             f"{weights} does not hold weights of {name} without its top ({error}). Set CXR_WEIGHTS "
             f"to such a file, as Keras's own {entry.weights_file(side)}, or to 'none' for random "
@@ -171,6 +172,16 @@ def build(
                 "get it again (Keras downloads its own), or set CXR_WEIGHTS=none for random ones."
             )
     return network
+
+
+def _without_imagenet_weights(name: str, file: Path, error: Exception) -> InputError:
+    what = f"could not be downloaded ({error}). Put the file {file.name} into {file.parent}"
+    if file.is_file():
+        what = f"in {file} cannot be used ({error}). Remove it and run again: Keras gets its own"
+    return InputError(
+        f"the ImageNet weights of {name} {what}, or set CXR_WEIGHTS to the path of such a file; "
+        "CXR_WEIGHTS=none trains from random weights."
+    )
 
 
 def imagenet_file(name: str, side: int) -> Path:

@@ -18,7 +18,9 @@ from cxr.records import sources, splits
 # Looks at the loss that are timed, after a first one that compiles the step.
 _LOOKS = 4
 
-# Films of each split's parts, for their shares.
+# Films of each split's parts, for their shares. Lists of one's own for "community" have these
+# sizes, too. A part of NIH's films divides nearly as all of them: the first archive has up to
+# a twentieth more training films than its share.
 _SIZES = {
     "patient": splits.SIZES,
     "original": splits.SIZES,
@@ -36,8 +38,8 @@ def rehearse(config: Config) -> pd.DataFrame:
     Returns:
         One row a model: model, parameters, build_seconds (with fetching weights and compiling),
         training and validation speed (films/s), memory_gb (peak, of the fullest GPU, or of this
-        process on a CPU), films (as `expected_films` says), hours (of all epochs of all its
-        trainings, several in an ensemble, on so many films).
+        process on a CPU), films (as `expected_films` says), hours (about: of all epochs of all
+        its trainings, several in an ensemble, on so many films in the split's shares).
 
     Raises:
         InputError: as `training.run` does: for weights that cannot be had or do not fit, or a
@@ -54,13 +56,13 @@ def summary(rows: pd.DataFrame, config: Config) -> str:
     lines = [
         f"{row.model}: {row.parameters:,} parameters; {row.training:,.0f} films/s in training, "
         f"{row.validation:,.0f} in validation; {row.memory_gb:.1f} GB at the peak; "
-        f"{trainings}{config.epochs} epochs take {_duration(row.hours)} at most."
+        f"{trainings}{config.epochs} epochs take about {_duration(row.hours)}."
         for row in rows.itertuples()
     ]
     return "\n".join(
         [
             f"Rehearsed on made-up films of {config.image_size} px in batches of "
-            f"{config.batch_size}, for {rows['films'].max():,} films:",
+            f"{config.batch_size}, for {rows['films'].max():,} films at most:",
             *lines,
         ]
     )

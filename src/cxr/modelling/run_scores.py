@@ -1,6 +1,7 @@
 """Scores of films: made once per run, read back, and matched with the films' records."""
 
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,13 @@ import pandas as pd
 from cxr import artifacts
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
+from cxr.modelling import inference
+
+# In a run's folder: what chooses thresholds and recalibration, and what is judged.
+VALIDATION, TEST = "validation_scores.csv", "test_scores.csv"
+
+# The notebook that writes them.
+_NOTEBOOK = {VALIDATION: "200-modeling", TEST: "300-evaluation"}
 
 
 def score_once(
@@ -29,7 +37,7 @@ def score_once(
     Raises:
         InputError: if there are no films or no model, or the saved scores are of others.
     """
-    path, model = folder / "test_scores.csv", folder / "model.keras"
+    path, model = folder / TEST, folder / "model.keras"
     if not model.exists():
         raise InputError(f"{model} does not exist; run 200-modeling first.")
     if frame.empty:
@@ -42,38 +50,54 @@ def score_once(
         "film_checksum": artifacts.fingerprint(frame["film"]),
         "model_checksum": artifacts.sha256(model),
     }
+    about = path.with_suffix(".json")
     if path.exists():
-        about, remedy = path.with_suffix(".json"), f"Remove {path} to score the test set again."
+        remedy = f"Remove {path} to score the test set again."
         if not about.exists():
             raise InputError(f"{about}, which tells what was scored, does not exist. {remedy}")
         artifacts.refuse_other_settings(path, artifacts.read_record(about), settings, remedy)
     else:
         made = score(folder, frame=frame)
         # The sidecar comes first: scores without it would be read as somebody else's.
-        artifacts.write_json(path.with_suffix(".json"), settings)
+        artifacts.write_json(about, settings)
         artifacts.write_csv(path, made)
     # Read back also what was just made: the first visit then sees the same digits as others.
-    return read_scores(path).set_index("film").loc[frame["film"]].reset_index()
+    scores = read_scores(path)
+    if set(scores["film"]) != set(frame["film"]):
+        raise InputError(f"{path} holds scores of other films than {about} says; {_anew(path)}")
+    return scores.set_index("film").loc[frame["film"]].reset_index()
+
+
+def whole(path: Path, films: Iterable[str]) -> bool:
+    """Whether a run's scores can be read, and are of these films."""
+    try:
+        return set(read_scores(path)["film"]) == set(films)
+    except InputError:
+        return False
 
 
 def read_scores(path: Path) -> pd.DataFrame:
     """Read a run's scores.
 
+    Args:
+        path: `VALIDATION` or `TEST` in the run's folder.
+
     Returns:
         `film`, `patient_id` and one probability per finding.
 
     Raises:
-        InputError: if the file is missing, incomplete, or holds what is not a probability.
+        InputError: if the file is missing, cut off, or holds what is not a probability.
     """
-    anew = f"remove {path.parent} and run 200-modeling again: it trains anew."
+    anew = _anew(path)
     if not path.exists():
-        # A finished run is reused as it is: 200 alone would not bring the file back.
-        again = anew if (path.parent / "config.json").exists() else "run 200-modeling first."
-        raise InputError(f"{path} does not exist; {again}")
+        raise InputError(f"{path} does not exist; run {_NOTEBOOK[path.name]} first.")
     try:
-        frame = pd.read_csv(path)
+        text = path.read_text(encoding="utf-8")
+        frame = pd.read_csv(io.StringIO(text), dtype={"film": str})
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable CSV file ({error}); {anew}") from None
+    if not text.endswith("\n"):
+        raise InputError(f"{path} is cut off in its last line; {anew}")
     columns = ["film", "patient_id", *FINDINGS]
     missing = [column for column in columns if column not in frame]
     if missing:
@@ -84,7 +108,23 @@ def read_scores(path: Path) -> pd.DataFrame:
     if frame["film"].duplicated().any():
         twice = int(frame["film"].duplicated().sum())
         raise InputError(f"{path} holds {twice:,} film(s) twice; {anew}")
+    if (films := _films_of(path)) not in (None, len(frame)):
+        raise InputError(f"{path} holds {len(frame)} of the {films} films that it is of; {anew}")
     return frame[columns]
+
+
+def _films_of(path: Path) -> int | None:
+    """How many films a run's scores are of; None where nothing tells."""
+    if path.name == VALIDATION:
+        recorded = path.with_name("config.json").exists()
+        return inference.read_record(path.parent).get("validation_films") if recorded else None
+    about = path.with_suffix(".json")
+    return artifacts.read_record(about).get("films") if about.exists() else None
+
+
+def _anew(path: Path) -> str:
+    """What brings a run's scores back: the model is still there."""
+    return f"remove it and run {_NOTEBOOK[path.name]} again: it scores these films anew."
 
 
 def pair_with_records(

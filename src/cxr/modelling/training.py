@@ -23,6 +23,7 @@ from cxr.modelling import (
     learning,
     models,
     pipeline,
+    run_scores,
 )
 from cxr.modelling.tensors import BACKEND, jax, keras
 
@@ -187,14 +188,10 @@ def _made(
     """The record of the run in `folder`: reused, gone on with, or begun."""
     found = hosts.told_record(_found(folder, settings) if hosts.leads() else None)
     if found and found["finished"]:
-        if hosts.leads():
-            # What a kill after the last write left behind.
-            (folder / "checkpoint.npz").unlink(missing_ok=True)
-            found |= _mended(folder, found, paths, train, validation, config)
-        return hosts.told_record(found) or found
+        return _reused(folder, found, paths, train, validation, config)
     settings["parts"] = _parts(len(train), found)
     if found:
-        settings["weights_checksum"] = found.get("weights_checksum")
+        settings |= {name: found.get(name) for name in ("weights_checksum", "table")}
     # What this process reads.
     train_films = train["film"][_order(settings).is_mine()]
     wanted = pd.concat([train_films, hosts.own(validation)["film"]])
@@ -208,17 +205,12 @@ def _made(
         "commit": artifacts.commit(),
         "devices": devices.names(),
         # What `external` asks of a run.
-        "table": _table(config),
         "unlearned": [finding for finding in FINDINGS if not train[finding].any()],
     }
     with explained(config):
         measured = _fit(folder, store, train, validation, record, config.weights)
-    with hosts.told_file(folder / "model.keras") as path:
-        network = inference.load_network(path.parent)
-    scores = inference.score_films(network, store, validation)
+    network = _scored(folder, store, validation, record)
     if hosts.leads():
-        scores = inference.marked(scores, record["phantoms"])
-        artifacts.write_csv(folder / "validation_scores.csv", scores)
         record |= measured
         record |= _companions(
             folder, network, store, train[train["film"].isin(train_films)], hosts.own(validation)
@@ -230,6 +222,43 @@ def _made(
         (folder / "checkpoint.npz").unlink(missing_ok=True)
     # The others wait until all is written.
     return hosts.told_record(record) or record
+
+
+def _reused(
+    folder: Path,
+    found: dict,
+    paths: Mapping[str, Path],
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    config: Config,
+) -> dict:
+    """The record of a finished run, of which what was lost or damaged is made anew."""
+    path = folder / run_scores.VALIDATION
+    lost = hosts.leads() and not run_scores.whole(path, validation["film"])
+    if hosts.told(b"lost" if lost else None):
+        own = {film: paths[film] for film in hosts.own(validation)["film"]}
+        store = film_cache.Store((), config.image_size, ())
+        if own:
+            store = film_cache.prepare(own, config.data / "cache", size=config.image_size)
+        _scored(folder, store, validation, found)
+    if hosts.leads():
+        # What a kill after the last write left behind.
+        (folder / "checkpoint.npz").unlink(missing_ok=True)
+        found |= _mended(folder, found, paths, train, validation, config)
+    return hosts.told_record(found) or found
+
+
+def _scored(
+    folder: Path, store: film_cache.Store, validation: pd.DataFrame, record: Mapping
+) -> keras.Model:
+    """The network that a run came to, once its scores of the validation films are kept."""
+    with hosts.told_file(folder / "model.keras") as path:
+        network = inference.load_network(path.parent)
+    scores = inference.score_films(network, store, validation)
+    if hosts.leads():
+        scores = inference.marked(scores, record["phantoms"])
+        artifacts.write_csv(folder / run_scores.VALIDATION, scores)
+    return network
 
 
 def _parts(films: int, found: Mapping | None) -> int:
@@ -355,6 +384,8 @@ def _settings(
         "validation_patients": int(validation["patient_id"].nunique()),
         "validation_checksum": _labelled(validation),
         "phantoms": config.phantoms,
+        "source": config.source,
+        "table": _table(config),
         "recipe": dataclasses.asdict(recipe),
         "backend": BACKEND,
     } | _checksum_of_more(train, recipe)
@@ -368,10 +399,15 @@ def _weights_checksum(settings: Mapping) -> str | None:
     """
     if settings["weights"] != "imagenet" or settings["weights_checksum"]:
         return settings["weights_checksum"]
+    file = _imagenet_file(settings)
+    return artifacts.sha256(file) if file.is_file() else None
+
+
+def _imagenet_file(settings: Mapping) -> Path:
+    """Where Keras keeps the weights that a run starts from, if they are its own."""
     entry, enlarge = models.registered(settings["model"]), settings["recipe"]["enlarge"]
     side = entry.side(settings["image_size"], enlarge=enlarge)
-    file = models.imagenet_file(settings["model"], side)
-    return artifacts.sha256(file) if file.is_file() else None
+    return models.imagenet_file(settings["model"], side)
 
 
 def _checksum_of_more(train: pd.DataFrame, recipe: models.Recipe) -> dict:
@@ -437,36 +473,59 @@ def _found(folder: Path, settings: dict) -> dict | None:
     """
     path = folder / "config.json"
     if not path.exists():
-        if (folder / "checkpoint.npz").exists():
-            raise InputError(
-                f"{folder} holds a checkpoint, but no config.json that tells what it was trained "
-                "with; remove the folder and run again: training starts over."
-            )
+        for file in ("checkpoint.npz", "model.keras"):
+            if (folder / file).exists():
+                raise InputError(
+                    f"{folder} holds {file}, but no config.json that tells what it was trained "
+                    "with; put that back from a copy, or remove the folder and run again: training "
+                    "starts over."
+                )
         return None
-    found = artifacts.read_record(path)
+    found = inference.read_record(folder)
     if not found.get("finished") and not (folder / "checkpoint.npz").exists():
         return None
     found = inference.read_run(folder)
     # Runs from before an ingredient existed did without it.
     found["recipe"] = found.get("recipe") or {}
     if not isinstance(found["recipe"], dict):
-        raise InputError(f"{path} holds no recipe, but {found['recipe']!r}; remove {folder}.")
+        recipe = f"no recipe, but {found['recipe']!r}"
+        raise InputError(f"{path} holds {recipe}; {inference.put_back(folder)}")
     found["recipe"] = dataclasses.asdict(models.Recipe()) | found["recipe"]
-    remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
-    # Runs from before there was a choice.
-    found = {"backend": "tensorflow", "parts": 1, **found}
+    # Runs from before there was a choice, or before it was noted here.
+    began = found["config"] if isinstance(found.get("config"), dict) else {}
+    source = began.get("source", "nih")
+    found = {"backend": "tensorflow", "parts": 1, "source": source, "table": None, **found}
     if found["finished"]:
         # Begun with one backend, a training goes on with it; what came out serves both.
         settings = settings | {"backend": found["backend"]}
+    elif type(found["parts"]) is not int or found["parts"] < 1:
+        parts = f"that its films are in {found['parts']!r} parts"
+        raise InputError(f"{path} says {parts}; {inference.put_back(folder)}")
     if settings.get("weights") == "imagenet" and (kept := found.get("weights_checksum")):
         # Keras's own file may be gone; where it is there, it has to be the same.
         settings = settings | {"weights_checksum": _weights_checksum(settings) or kept}
-    if found["backend"] != settings["backend"]:
-        remedy = f"Set KERAS_BACKEND={found['backend']} to go on. {remedy}"
-    artifacts.refuse_other_settings(folder, found, settings, remedy)
+    if settings["source"] == "nih" or found["table"] is None:
+        # NIH's labels are what they are, in whichever table; their checksum is compared.
+        settings = settings | {"table": found["table"]}
+    artifacts.refuse_other_settings(folder, found, settings, _remedy(folder, found, settings))
     if found["finished"]:
         inference.verified_model(folder)
     return found
+
+
+def _remedy(folder: Path, found: Mapping, settings: Mapping) -> str:
+    """What to do about a run that was made with other settings."""
+    remedy = f"Set CXR_TAG to train a variant beside it, or remove {folder}."
+    for name, variable in (("backend", "KERAS_BACKEND"), ("source", "CXR_SOURCE")):
+        if found[name] != settings[name]:
+            return f"Set {variable}={found[name]} to go on. {remedy}"
+    if found["table"] != settings["table"]:
+        return f"Set CXR_RECORDS to the table that it began with to go on. {remedy}"
+    if settings["weights"] == "imagenet" == found.get("weights"):
+        # A run that knows their checksum needs them no more.
+        changed = found.get("weights_checksum") != settings["weights_checksum"]
+        return f"Remove {_imagenet_file(settings)} to go on. {remedy}" if changed else remedy
+    return remedy
 
 
 def _fit(
@@ -481,13 +540,16 @@ def _fit(
     keras.utils.set_random_seed(settings["seed"])
     batch_size, epochs = settings["batch_size"], settings["epochs"]
     recipe, steps = models.Recipe(**settings["recipe"]), math.ceil(len(train) / batch_size) * epochs
-    trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps)
+    # A checkpoint brings its weights; those that it grew from may be gone.
+    resumed = hosts.leads() and (folder / "checkpoint.npz").exists()
+    empty = bool(hosts.told(b"resumed" if resumed else None))
+    trainee = compiled_trainee(settings, recipe, weights=weights, steps=steps, empty=empty)
     order = _order(settings)
     rows = np.full(len(train), -1)
     rows[order.is_mine()] = store.rows(train["film"][order.is_mine()])
     callbacks: list[keras.callbacks.Callback] = []
     if hosts.leads():
-        if not (folder / "checkpoint.npz").exists():
+        if not resumed:
             # Keras has its file by now.
             settings["weights_checksum"] = _weights_checksum(settings)
         # Not before the network could be built: weights that do not fit bind no later run.
@@ -537,7 +599,9 @@ def _fit(
     }
 
 
-def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, steps: int) -> Trainee:
+def compiled_trainee(
+    settings: dict, recipe: models.Recipe, *, weights: str, steps: int, empty: bool = False
+) -> Trainee:
     """The network on all devices, with its optimizer, whose rate is laid out for `steps`.
 
     Args:
@@ -546,6 +610,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
         recipe: how to train.
         weights: "imagenet", "none" or a file, see `models.build`.
         steps: of the whole training.
+        empty: see `models.build`.
     """
     with devices.scope():
         network = models.build(
@@ -553,6 +618,7 @@ def compiled_trainee(settings: dict, recipe: models.Recipe, *, weights: str, ste
             image_size=settings["image_size"],
             weights=weights,
             enlarge=recipe.enlarge,
+            empty=empty,
         )
         trainee = Trainee(network, recipe, name=settings["model"], parts=settings.get("parts", 1))
         rate = schedule(settings["learning_rate"], steps)

@@ -18,8 +18,8 @@ from cxr.publish import atlas, slides, stills
 from cxr.publish.results import Results, Run, kind, origin
 from cxr.publish.slides import Slide
 from cxr.records import sources, split_checks, splits
+from cxr.wording import counted, percent, spelled, with_interval
 from cxr.wording import figure as number
-from cxr.wording import percent, spelled, with_interval
 
 # All figures of a page stand, marks and all.
 _DRAWN = (
@@ -240,16 +240,18 @@ def _data(results: Results, known: Facts) -> Slide:
     told = "None of them shows a finding."
     if len(shown):
         rarest, commonest = shown.idxmin(), shown.idxmax()
-        told = f"{label(commonest)} is on {shown[commonest]:,} films"
+        told = f"{label(commonest)} is on {counted(shown[commonest], 'film')}"
         if shown[rarest] < shown[commonest]:
-            told += (
-                f", {shown[commonest] / shown[rarest]:.1f} times as many as {label(rarest)} "
-                f"({shown[rarest]:,})"
-            )
-        told += f"; {known.unlabelled:,} films bear none of the findings."
+            times = f"{shown[commonest] / shown[rarest]:.1f}"
+            more = "hardly more than" if times == "1.0" else f"{times} times as many as"
+            told += f", {more} {label(rarest)} ({shown[rarest]:,})"
+        told += (
+            f"; {counted(known.unlabelled, 'film')} bear{'s' * (known.unlabelled == 1)} none of "
+            "the findings."
+        )
     return Slide(
         "data",
-        f"{known.films:,} films of {known.patients:,} patients",
+        f"{counted(known.films, 'film')} of {counted(known.patients, 'patient')}",
         told,
         figure=positives(
             {
@@ -350,10 +352,9 @@ def _ranking(results: Results, best: Run) -> Slide:
 
 def _paired(results: Results, best: Run) -> str:
     """How far the best run is ahead on the same patients, where that was asked."""
-    path = results.folder / "comparison.csv"
-    if not path.exists():
+    table = results.comparison()
+    if table is None:
         return ""
-    table = pd.read_csv(path)
     rows = table[(table["finding"] == "Mean") & table["difference"].notna()]
     named, said = results.named(), []
     for row in rows.itertuples():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,17 @@ import pandas as pd
 from cxr import artifacts
 from cxr.config import PHANTOM_WEIGHTS, Config
 from cxr.errors import InputError
+from cxr.findings import FINDINGS
 from cxr.publish import stills
+from cxr.wording import counted
 
 # How every interval is made: `cxr.evaluation.intervals`.
 INTERVAL = "95 %, each patient left out in turn"
+
+# Tables in which every finding, and then their mean, has a row: how many times over at least.
+_ROUNDS = {"auroc": 1, "calibration": 1, "controls": 1, "subgroups": 1, "comparison": 0}
+
+_AGAIN = "put back a copy, or evaluate again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +87,22 @@ class Results:
         return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
     def table(self, kind: str, run: str) -> pd.DataFrame | None:
-        """The table of one kind and run; None where the evaluation made none."""
-        path = self.folder / f"{kind}_{run}.csv"
-        return pd.read_csv(path) if path.exists() else None
+        """The table of one kind and run; None where the evaluation made none.
+
+        Raises:
+            InputError: if it cannot be read, or is not whole.
+        """
+        table = _read(path := self.folder / f"{kind}_{run}.csv", kind)
+        if kind == "roc" and table is not None:
+            auroc = self.needed("auroc", run).set_index("finding")["auroc"]
+            reached = table.groupby("finding")["false_positive_rate"].max()
+            if (reached.reindex(auroc.dropna().index.drop("Mean", errors="ignore")) != 1).any():
+                raise InputError(f"{path} lacks curves, or the end of one; {_AGAIN}")
+        return table
+
+    def comparison(self) -> pd.DataFrame | None:
+        """Every two runs on the same patients; otherwise as `table`."""
+        return _read(self.folder / "comparison.csv", "comparison")
 
     def needed(self, kind: str, run: str) -> pd.DataFrame:
         """As `table`, for a table that every evaluation makes.
@@ -120,8 +141,9 @@ class Results:
             for key in ("split", "seed")
         )
         return (
-            f"split {splits} · {int(mean['films']):,} test films of {int(mean['patients']):,} "
-            f"patients · interval: {self.interval} · seed {seeds} · {self.command}"
+            f"split {splits} · {counted(int(mean['films']), 'test film')} of "
+            f"{counted(int(mean['patients']), 'patient')} · interval: {self.interval} · "
+            f"seed {seeds} · {self.command}"
         )
 
     def checksum(self) -> str:
@@ -130,6 +152,25 @@ class Results:
         for path in sorted([*self.folder.glob("*.csv"), *self.folder.glob("summary.json")]):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
+
+
+def _read(path: Path, kind: str) -> pd.DataFrame | None:
+    """A table of this kind; None where there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable CSV file ({error}); {_AGAIN}") from None
+    if not text.endswith("\n"):
+        raise InputError(f"{path} is cut off in its last line; {_AGAIN}")
+    if kind in _ROUNDS:
+        rows = [*FINDINGS, "Mean"]
+        rounds = max(_ROUNDS[kind], len(table) // len(rows))
+        if "finding" not in table or table["finding"].tolist() != rows * rounds:
+            raise InputError(f"{path} lacks rows of findings, or of their mean; {_AGAIN}")
+    return table
 
 
 def _stated(value: object) -> str:
@@ -180,13 +221,15 @@ def of_folder(folder: Path) -> Results:
 
     Raises:
         InputError: if the folder holds no table of AUROCs, or not that of every run that the
-            summary names.
+            summary names, or the summary is none.
     """
-    summary = {}
-    if (folder / "summary.json").exists():
-        summary = artifacts.read_json(folder / "summary.json")
+    summary, path = {}, folder / "summary.json"
+    if path.exists():
+        summary = artifacts.read_record(path, _AGAIN)
     paths = sorted(folder.glob("auroc_*.csv"))
     recorded = summary.get("runs") or [{"run": path.stem.removeprefix("auroc_")} for path in paths]
+    if not (isinstance(recorded, list) and all(_names_a_run(entry) for entry in recorded)):
+        raise InputError(f"{path} does not name its runs; {_AGAIN}")
     runs = tuple(Run.of(record["run"], record) for record in recorded)
     missing = [run.name for run in runs if folder / f"auroc_{run.name}.csv" not in paths]
     if missing or not runs:
@@ -202,6 +245,10 @@ def of_folder(folder: Path) -> Results:
         command=summary.get("command", "command not stated"),
         stills=folder / stills.NAME,
     )
+
+
+def _names_a_run(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("run"), str)
 
 
 def of_profile(config: Config) -> Results:
@@ -221,7 +268,8 @@ def of_profile(config: Config) -> Results:
     runs = []
     for name in evaluated:
         path = config.runs / name / "config.json"
-        runs.append(Run.of(name, artifacts.read_json(path) if path.exists() else {}))
+        asked = "run 200-modeling again: it says what to do."
+        runs.append(Run.of(name, artifacts.read_record(path, asked) if path.exists() else {}))
     kind = "real films" if config.source == "nih" else f"films of {config.source}"
     if config.phantoms:
         kind = "phantoms: synthetic drawings"

@@ -1,6 +1,5 @@
 """A site of a profile's results: its notebooks and cards as pages that need no network."""
 
-import contextlib
 import copy
 import re
 import shutil
@@ -14,7 +13,6 @@ from pygments.formatters import HtmlFormatter
 
 from cxr import artifacts, figures
 from cxr.config import PROJECT, Config
-from cxr.errors import InputError
 from cxr.figures import threshold
 from cxr.figures.display import PLOTLY_TYPE
 from cxr.figures.page import page, templates
@@ -160,8 +158,9 @@ def _index(
 ) -> str:
     """The first page: what was found, and where everything else is."""
     means, drawing, curves, best = {}, "", None, ""
-    with contextlib.suppress(InputError):  # nothing was evaluated yet
-        found = results.of_folder(config.presentation / "tables")
+    tables = config.presentation / "tables"
+    if any(tables.glob("auroc_*.csv")):
+        found = results.of_folder(tables)
         means = {words: found.mean(run) for run, words in found.named().items()}
         title = "AUROC by finding, with 95 % intervals"
         ranked = figures.ranked(found.tables("auroc"), title=title, axis="AUROC", reference=0.5)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cxr import artifacts, figures
+from cxr.errors import InputError
 from cxr.figures.page import embedded
 from cxr.findings import label
 from cxr.wording import in_percent
@@ -96,4 +97,10 @@ def read(path: Path | None) -> list[Still]:
     Raises:
         InputError: if the file cannot be read.
     """
-    return [Still(**kept) for kept in artifacts.read_json(path)] if path and path.exists() else []
+    if not path or not path.exists():
+        return []
+    remedy = "remove it, and the slides show no films, or run 300-evaluation again."
+    try:
+        return [Still(**kept) for kept in artifacts.read_json(path, remedy)]
+    except TypeError:
+        raise InputError(f"{path} holds something else than films; {remedy}") from None
