@@ -146,6 +146,8 @@ CELLS = [
     Cell("scratch", "seeds", 64, "baseline", PLAIN, seeds=tuple(range(42, 48))),
     *screened(),
     Cell("default", "finals", 128, "mobilenet_small", DEFAULT, seeds=THREE),
+    Cell("view, age and sex told, too", "finals", 128, "mobilenet_small",
+         dataclasses.replace(DEFAULT, auxiliary=0.2), seeds=THREE),
     *(
         Cell(f"default, {share:.0%} of patients", "curve", 128, "mobilenet_small", DEFAULT,
              seeds=THREE[:2], patients=share)
