@@ -187,15 +187,17 @@ def test_a_run_trained_by_jax_is_scored_by_tensorflow(trained):
 
 def test_a_training_goes_on_with_the_backend_that_it_began_with(tmp_path):
     folder = tmp_path / "run"
-    begun = {"name": "run", "finished": None, "epochs": 3, "backend": "jax", "parts": 1}
+    settings = {"epochs": 3, "source": "nih", "table": None, "weights": "none"}
+    begun = {"name": "run", "finished": None, "backend": "jax", "parts": 1, **settings}
     artifacts.write_json(folder / "config.json", begun)
     (folder / "checkpoint.npz").touch()
     words = r"backend was 'jax', is now 'tensorflow'\)\. Set KERAS_BACKEND=jax to go on\."
     with pytest.raises(InputError, match=words):
-        training._found(folder, {"epochs": 3, "backend": "tensorflow"})
+        training._found(folder, {**settings, "backend": "tensorflow"})
     # A run from before there was a choice.
-    artifacts.write_json(folder / "config.json", {"name": "run", "finished": None, "epochs": 3})
-    found = training._found(folder, {"epochs": 3, "backend": "tensorflow"})
+    before = {"name": "run", "finished": None, "epochs": 3, "weights": "none"}
+    artifacts.write_json(folder / "config.json", before)
+    found = training._found(folder, {**settings, "backend": "tensorflow"})
     assert (found["backend"], found["parts"]) == ("tensorflow", 1)
 
 
