@@ -307,3 +307,37 @@ def test_the_screening_that_is_quoted_is_the_one_that_is_kept():
     clear = ordered[held].set_index("ingredient")["effect"]
     assert set(clear.index[clear > 0]) == {"view, age and sex told, too", "12 epochs instead of 6"}
     assert set(clear.index[clear < 0]) == {"smoothed labels", "slow backbone"}
+
+
+def held_out(path):
+    return pd.read_csv(path).query("judged_by == 'held_out'").set_index("recipe")
+
+
+def test_the_learning_curve_that_is_quoted_is_the_one_that_is_kept():
+    quoted = (config.PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    results = config.PROJECT / "benchmarks/accuracy/results"
+    points = pd.concat([pd.read_csv(results / f"{name}.csv") for name in ("curve", "finals")])
+    shares = points["recipe"].isin(cell.name for cell in campaign.CELLS if cell.stage == "curve")
+    points = points[
+        (points["judged_by"] == "held_out") & (shares | (points["recipe"] == "default"))
+    ]
+    assert len(points) == 4
+    for row in points.itertuples():
+        told = f"{row.train_patients:,} | {row.fits} | {row.auroc:.3f} ({row.low:.3f} to"
+        assert f"| {told} {row.high:.3f}) |" in quoted
+    promised = pd.read_csv(results / "extrapolated.csv")
+    assert promised["train_patients"].max() == 30_805
+    for row in promised.itertuples():
+        told = f"{row.points} | {row.train_patients:,} | {row.auroc:.3f} ({row.low:.3f} to"
+        reached = "" if np.isnan(row.reached) else f" {row.reached:.3f}"
+        assert f"| {row.form} | {told} {row.high:.3f}) |{reached} |" in quoted
+    far = promised[promised["train_patients"] == 30_805].set_index("form").loc["power law"]
+    readme = (config.PROJECT / "README.md").read_text(encoding="utf-8")
+    told = f"of {far['auroc']:.2f} ({far['low']:.2f} to {far['high']:.2f}) with all 30,805"
+    assert "over 161 to 1,290 patients promises a mean AUROC " + told in readme
+    # What is said of doublings beside the ingredients, and of three seeds.
+    steps = points.sort_values("train_patients")["auroc"].diff().dropna()
+    assert f"has brought {steps.min():.3f} to {steps.max():.3f}." in quoted
+    assert pd.read_csv(results / "screen.csv")["effect"].max() < steps.min()
+    mean = held_out(results / "finals.csv").loc["default, mean of 3 seeds", "difference"]
+    assert mean < steps.min() / 2 and 0.03 < steps.min() + steps.max() < 0.04
