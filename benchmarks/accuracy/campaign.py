@@ -529,17 +529,22 @@ def levels(divided: list[Parts], stage: str) -> pd.DataFrame | None:
     return pd.DataFrame(rows)
 
 
-def extrapolation(divided: list[Parts]) -> pd.DataFrame | None:
+def extrapolation(
+    divided: list[Parts], tables: dict[str, pd.DataFrame | None]
+) -> pd.DataFrame | None:
     """What more patients would bring to the default; None before every share of them is done.
 
     The point of all training patients is the one of `finals`.
+
+    Args:
+        tables: of the stages `curve` and `finals`, as `levels` returns them.
     """
     cells = [cell for cell in CELLS if cell.stage == "curve"]
     fits = collected(divided, "curve") | collected(divided, "finals")
     whole = next(cell for cell in CELLS if cell.stage == "finals")
     if any(cell.name not in fits for cell in (*cells, whole)):
         return None
-    table = pd.concat([levels(divided, stage) for stage in ("curve", "finals")])
+    table = pd.concat([tables["curve"], tables["finals"]])
     patients = table.drop_duplicates("recipe").set_index("recipe")["train_patients"]
     points = {float(patients[cell.name]): fits[cell.name] for cell in (*cells, whole)}
     seeds = recipe_judge.Seeds.of(fits)
@@ -659,7 +664,7 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
                 "confirmed": int(confirming["patient_id"].nunique()),
             },
         }
-    promised = extrapolation(divided)
+    promised = extrapolation(divided, made)
     if promised is not None and (not chosen or "curve" in chosen):
         artifacts.write_csv(RESULTS / "extrapolated.csv", promised.round(5))
         print(f"\nextrapolated\n{promised.round(4).to_string(index=False)}")
