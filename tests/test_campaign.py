@@ -331,9 +331,10 @@ def test_the_learning_curve_that_is_quoted_is_the_one_that_is_kept():
         told = f"{row.points} | {row.train_patients:,} | {row.auroc:.3f} ({row.low:.3f} to"
         reached = "" if np.isnan(row.reached) else f" {row.reached:.3f}"
         assert f"| {row.form} | {told} {row.high:.3f}) |{reached} |" in quoted
-    far = promised[promised["train_patients"] == 30_805].set_index("form").loc["power law"]
+    power = promised[promised["form"] == "power law"].set_index("train_patients")
+    far = power.loc[campaign.TRAINING_PATIENTS]
     readme = (config.PROJECT / "README.md").read_text(encoding="utf-8")
-    told = f"of {far['auroc']:.2f} ({far['low']:.2f} to {far['high']:.2f}) with all 30,805"
+    told = f"of {far['auroc']:.2f} ({far['low']:.2f} to {far['high']:.2f}) with the 15,018"
     assert "over 161 to 1,290 patients promises a mean AUROC " + told in readme
     # What is said of doublings beside the ingredients, and of three seeds.
     steps = points.sort_values("train_patients")["auroc"].diff().dropna()
@@ -341,3 +342,12 @@ def test_the_learning_curve_that_is_quoted_is_the_one_that_is_kept():
     assert pd.read_csv(results / "screen.csv")["effect"].max() < steps.min()
     mean = held_out(results / "finals.csv").loc["default, mean of 3 seeds", "difference"]
     assert mean < steps.min() / 2 and 0.03 < steps.min() + steps.max() < 0.04
+
+
+def test_the_curve_is_read_at_the_patients_that_the_split_trains_on(real_records, real_splits):
+    trained = real_splits["patient"][real_splits["patient"] == "train"].index
+    assert real_records.loc[trained, "patient_id"].nunique() == campaign.TRAINING_PATIENTS
+
+
+def test_a_curve_of_single_seeds_promises_nothing_yet(finished):
+    assert campaign.extrapolation(finished, {"curve": None, "finals": None}) is None

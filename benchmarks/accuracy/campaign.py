@@ -142,6 +142,9 @@ def screened(size: int = 128) -> list[Cell]:
 
 THREE = (42, 43, 44)
 
+# Of the split `patient` of all records, where the learning curve is read, too.
+TRAINING_PATIENTS = 15_018
+
 CELLS = [
     Cell("scratch", "seeds", 64, "baseline", PLAIN, seeds=tuple(range(42, 48))),
     *screened(),
@@ -542,13 +545,16 @@ def extrapolation(
     cells = [cell for cell in CELLS if cell.stage == "curve"]
     fits = collected(divided, "curve") | collected(divided, "finals")
     whole = next(cell for cell in CELLS if cell.stage == "finals")
-    if any(cell.name not in fits for cell in (*cells, whole)):
+    few = any(cell.name not in fits for cell in (*cells, whole))
+    if few or tables["curve"] is None or tables["finals"] is None:
         return None
     table = pd.concat([tables["curve"], tables["finals"]])
     patients = table.drop_duplicates("recipe").set_index("recipe")["train_patients"]
     points = {float(patients[cell.name]): fits[cell.name] for cell in (*cells, whole)}
     seeds = recipe_judge.Seeds.of(fits)
-    return learning_curve.extrapolated(points, seeds, seed=SEED)
+    return learning_curve.extrapolated(
+        points, seeds, at=(TRAINING_PATIENTS, learning_curve.ALL_PATIENTS), seed=SEED
+    )
 
 
 def _of(stage: str, name: str) -> tuple[Cell, int]:

@@ -227,3 +227,13 @@ def test_what_lies_below_the_folder_comes_before_what_its_own_name_makes_fit(tmp
 def test_films_without_a_file_are_named():
     records = pd.DataFrame({"film": ["b", "a", "c"]})
     assert source_films.absent(records, {"c": "some/path"}) == ["a", "b"]
+
+
+def test_a_table_may_name_its_films_through_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "real" / "1.png")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for place in ("link", "real"):
+        named = pd.DataFrame({"film": ["a"], "file": [f"{tmp_path}/{place}/1.png"]})
+        found = source_films.find(tmp_path / "link", named)
+        assert found == {"a": tmp_path / "link" / "1.png"}

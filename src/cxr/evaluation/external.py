@@ -283,8 +283,8 @@ def refuse_another(place: Path, records: Path) -> None:
     before = facts.get("records") if isinstance(facts, dict) else None
     if before not in (None, str(records.resolve())):
         raise InputError(
-            f"{place} holds the comparison with {before}, which has the same name; rename "
-            f"{records}, or remove {place}."
+            f"{place} holds the comparison with {before}, which has the same name; "
+            f"move {place} away to keep it, or remove it."
         )
 
 

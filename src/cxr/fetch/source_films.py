@@ -53,7 +53,9 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
     depths = sorted({len(parts) for parts in exact}, reverse=True)
     found: dict[str, Path] = {}
     from_above: dict[str, Path] = {}
-    seen, above = 0, folder.resolve().as_posix()
+    seen = 0
+    # As the table may name it, through links or past them.
+    above = {place.as_posix(): from_above for place in (folder.absolute(), folder.resolve())}
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -62,7 +64,7 @@ def find(folder: Path, records: pd.DataFrame) -> dict[str, Path]:
                 continue
             seen += 1
             own = path.relative_to(folder).as_posix()
-            for known, name in ((found, own), (from_above, f"{above}/{own}")):
+            for known, name in ((found, own), *((f, f"{a}/{own}") for a, f in above.items())):
                 places = ((exact, tuple(name.split("/"))), (wanted, _parts(name)))
                 ends = ((films, parts[-d:]) for films, parts in places for d in depths)
                 film = next((films[end] for films, end in ends if end in films), None)

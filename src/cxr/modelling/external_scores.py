@@ -126,8 +126,8 @@ def refuse_learned(
         return remark
     films = [] if known is None else known["film"]
     stored = {film: path for film in films if (path := data / "images" / film).exists()}
-    _refuse_pictures(stored, paths)
-    return "" if 0 < len(stored) == len(films) else _UNCOMPARED.format("pictures", len(stored))
+    compared = _refuse_pictures(stored, paths)
+    return "" if 0 < compared == len(films) else _UNCOMPARED.format("pictures", compared)
 
 
 def _learned(run: dict, data: Path) -> pd.DataFrame | None:
@@ -154,27 +154,29 @@ def _refuse(path: Path, own: str) -> None:
     )
 
 
-def _refuse_pictures(stored: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
-    """Refuse files of which a run's own pictures were made."""
+def _refuse_pictures(stored: Mapping[str, Path], paths: Mapping[str, Path]) -> int:
+    """Refuse files of which a run's own pictures were made; how many of these can be read."""
     if not stored:
-        return
+        return 0
     with (
         progress.Bars() as bars,
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         bar = bars.add("comparing films", total=len(stored) + len(paths), unit="films")
         own: dict[bytes, str] = {}
-        side = 0
+        compared = side = 0
         for film, (digest, rows) in zip(stored, pool.map(_digest, stored.values()), strict=True):
             bar.advance()
-            own[digest] = film
-            side = max(side, rows)
+            if digest:
+                own[digest] = film
+                compared, side = compared + 1, max(side, rows)
         for path, (digest, _) in zip(
             paths.values(), pool.map(lambda path: _digest(path, side), paths.values()), strict=True
         ):
             bar.advance()
-            if digest and digest in own:
+            if digest in own:
                 _refuse(path, own[digest])
+    return compared
 
 
 def _digest(path: Path, most: int = 0) -> tuple[bytes, int]:
