@@ -204,10 +204,12 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # Refused at once, not after the imports.
+    config = load_config(profile=options.profile)
+
     from cxr import progress
     from cxr.publish import notebooks
 
-    config = load_config(profile=options.profile)
     names = notebooks.stages(options.first, options.last)
     environment = _environment(config)
     print(f"Profile {config.profile}; artifacts go to {config.root}.", flush=True)

@@ -24,7 +24,7 @@ DEFAULTS = {
     "parts": None,
     # Epoch and step, from 0, after which this process dies.
     "dies": None,
-    # A network that JAX compiles in seconds, in place of the model.
+    # A network that JAX compiles in seconds, `test_training.tiny`, in place of the model.
     "tiny": False,
     # Epochs without a gain after which training ends; None: as many as ever.
     "patience": None,
@@ -40,7 +40,7 @@ def train(folder: Path, options: dict) -> None:
     frame = pd.read_csv(folder.parent / "films.csv")
     paths = {film: folder.parent / "films" / film for film in frame["film"]}
     if options["tiny"]:
-        models.build = tiny
+        models.build = toy.tiny
     if options["patience"]:
         checkpoint.PATIENCE = options["patience"]
     if options["parts"]:
@@ -53,18 +53,6 @@ def train(folder: Path, options: dict) -> None:
         splits = {"train": frame[:61], "validation": frame[61:]}
         toy.train(folder, (splits, paths), **options["settings"])
         hosts.told(b"")
-
-
-def tiny(name: str, **options):
-    """With all that several processes could get wrong: normalisation over a batch, and dropout."""
-    from cxr.modelling.tensors import keras
-
-    layers = keras.layers
-    film = keras.Input((options["image_size"], options["image_size"], 1))
-    x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 127.5, offset=-1)(film))
-    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 3)(x))
-    x = layers.Dropout(0.2)(layers.Flatten()(x))
-    return keras.Model(film, layers.Dense(14, "sigmoid")(x))
 
 
 def watch_films(log: Path, dies: list[int] | None) -> None:

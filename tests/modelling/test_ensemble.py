@@ -12,7 +12,7 @@ from cxr import artifacts
 from cxr.config import load_config
 from cxr.errors import InputError
 from cxr.findings import FINDINGS
-from cxr.modelling import checkpoint, ensemble, explain, inference, predict, training
+from cxr.modelling import checkpoint, ensemble, explain, inference, models, predict, training
 
 pytestmark = pytest.mark.slow
 
@@ -24,10 +24,12 @@ def made(tmp_path_factory):
     frame, paths = toy.draw(root / "films", 48)
     splits = {"train": frame[:32], "validation": frame[32:]}
     config = toy.settings(root, epochs=2, ensemble=2)
-    members = [
-        training.run("baseline", paths, splits, setting, split_checksum="toy")
-        for setting in config.trainings
-    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(models, "build", toy.tiny)
+        members = [
+            training.run("baseline", paths, splits, setting, split_checksum="toy")
+            for setting in config.trainings
+        ]
     record = ensemble.combine(members, splits["validation"], config)
     return config, splits, paths, members, record
 

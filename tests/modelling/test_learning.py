@@ -339,8 +339,9 @@ def test_patience_begins_when_the_backbone_does(drawn, tmp_path, monkeypatch):
 
 
 def test_runs_from_before_an_ingredient_existed_are_reused_and_other_recipes_refused(
-    drawn, tmp_path
+    drawn, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(models, "build", toy.tiny)
     record, folder = toy.train(tmp_path, drawn, epochs=1)
     older = record | {"recipe": {"mirror": False, "mixup": 0.0, "weight_decay": 1e-4}}
     artifacts.write_json(folder / "config.json", older)

@@ -26,6 +26,19 @@ from cxr.modelling import devices, ensemble, models, run_scores, training
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """`baseline` is a network here that is traced in a second: all else is as it is."""
+    build = models.build
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            models,
+            "build",
+            lambda name, **given: (toy.tiny if name == "baseline" else build)(name, **given),
+        )
+        yield
+
+
 class Begun(Exception):
     """Training would begin now."""
 
@@ -635,6 +648,11 @@ def test_imagenet_weights_are_the_file_that_keras_had(drawn, tmp_path, monkeypat
         return str(file)
 
     monkeypatch.setattr(keras.src.applications.mobilenet.file_utils, "get_file", fetched)
+    build = models.build
+    # The weights are loaded; what learns is smaller.
+    monkeypatch.setattr(
+        models, "build", lambda name, **given: (build(name, **given), toy.tiny(name, **given))[1]
+    )
     record = train()
     assert record["weights_checksum"] == artifacts.sha256(file)
     assert train() == record

@@ -78,6 +78,22 @@ def train(root, drawn, recipe=None, **changes):
     return record, chosen.runs / chosen.run_name(chosen.models[0])
 
 
+def tiny(name, **options):
+    """With all that a training could get wrong: normalisation over a batch, and dropout."""
+    layers = keras.layers
+    film = keras.Input((options["image_size"], options["image_size"], 1))
+    x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 127.5, offset=-1)(film))
+    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 3)(x))
+    x = layers.Dropout(0.2)(layers.Flatten()(x))
+    return keras.Model(film, layers.Dense(14, "sigmoid")(x))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A network that is traced in a second, where it does not matter which one learns."""
+    monkeypatch.setattr(models, "build", tiny)
+
+
 @pytest.fixture(scope="module")
 def finished(drawn, tmp_path_factory):
     return train(tmp_path_factory.mktemp("finished"), drawn, epochs=4)
@@ -170,6 +186,7 @@ def test_a_finished_run_is_reused_and_other_settings_are_refused(finished, drawn
     assert "epochs was 4, is now 5" in str(caught.value)
 
 
+@pytest.mark.usefixtures("small")
 def test_looking_at_the_loss_less_often_changes_nothing(drawn, tmp_path, monkeypatch):
     # 64 films in batches of 24 are three steps, so the second look comes early.
     always = train(tmp_path / "1", drawn, epochs=2, batch_size=24)
@@ -293,6 +310,7 @@ def test_a_run_is_made_by_one_process_at_a_time(finished, drawn):
 @pytest.mark.parametrize(
     ("place", "epoch"), [("before the checkpoint", 2), ("after the checkpoint", 1)]
 )
+@pytest.mark.usefixtures("small")
 def test_a_kill_beside_the_checkpoint_changes_nothing(
     drawn, whole, tmp_path, monkeypatch, epoch, place
 ):
@@ -328,9 +346,11 @@ def whole(drawn, tmp_path_factory):
     """A run of which each epoch was better than the one before."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ranking, "auroc", rising())
+        patched.setattr(models, "build", tiny)
         return train(tmp_path_factory.mktemp("whole"), drawn)[1]
 
 
+@pytest.mark.usefixtures("small")
 def test_a_best_model_that_was_replaced_is_refused(finished, drawn, tmp_path, monkeypatch):
     stopped_after_an_epoch(drawn, tmp_path, monkeypatch)
     shutil.copy(finished[1] / "model.keras", tmp_path / "runs/baseline-patient/model.keras")
@@ -347,6 +367,7 @@ def stopped_after_an_epoch(drawn, root, monkeypatch, **changes):
         train(root, drawn, **changes)
 
 
+@pytest.mark.usefixtures("small")
 def test_a_damaged_checkpoint_is_named_with_its_remedy(drawn, tmp_path, monkeypatch):
     stopped_after_an_epoch(drawn, tmp_path, monkeypatch)
     checkpoint = tmp_path / "runs/baseline-patient/checkpoint.npz"
@@ -371,6 +392,7 @@ def test_what_answers_rest_on_is_made_again_where_it_is_lost_or_damaged(finished
         assert artifacts.read_json(folder / "config.json") == record
 
 
+@pytest.mark.usefixtures("small")
 def test_a_training_whose_last_record_could_not_be_written_is_not_lost(
     drawn, tmp_path, monkeypatch
 ):
@@ -381,10 +403,9 @@ def test_a_training_whose_last_record_could_not_be_written_is_not_lost(
             raise OSError(28, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(artifacts, "write_json", full)
-    with pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(artifacts, "write_json", full)
         train(tmp_path, drawn, epochs=1)
-    monkeypatch.undo()
     train(tmp_path, drawn, epochs=1)
     assert len((folder / "training.log").read_text().splitlines()) == 1
     assert not (folder / "checkpoint.npz").exists()
@@ -422,6 +443,7 @@ def test_a_last_batch_of_one_film_trains(drawn, tmp_path):
     assert record["train_films"] == 33
 
 
+@pytest.mark.usefixtures("small")
 def test_a_loss_that_is_not_a_number_stops_with_a_sentence_that_helps(drawn, tmp_path, monkeypatch):
     class Broken(keras.losses.BinaryCrossentropy):
         def call(self, wanted, scores):
@@ -518,6 +540,7 @@ def test_a_model_that_was_lost_or_changed_is_trained_again_after_a_removal(finis
         (folder / "model.keras").write_bytes(kept)
 
 
+@pytest.mark.usefixtures("small")
 def test_a_checkpoint_without_its_best_model_is_named_with_its_remedy(drawn, tmp_path, monkeypatch):
     stopped_after_an_epoch(drawn, tmp_path, monkeypatch)
     (tmp_path / "runs/baseline-patient/model.keras").unlink()
@@ -544,6 +567,7 @@ def test_weights_that_do_not_fit_leave_nothing_behind(drawn, tmp_path, monkeypat
     assert artifacts.read_json(folder / "config.json")["weights"] == "none"
 
 
+@pytest.mark.usefixtures("small")
 def test_without_validation_films_the_last_epoch_is_kept(drawn, tmp_path):
     splits, paths = drawn
     record, folder = train(

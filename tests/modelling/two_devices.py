@@ -40,13 +40,13 @@ def pretend(number: int) -> None:
 def curves(root: Path) -> None:
     # What is random differs between devices: dropped features.
     built = models.build
-    models.build = lambda *name, **options: undropped(built(*name, **options))
     frame, paths = toy.draw(root / "films", 96)
-    for tag, count, recipe in (
-        ("even", EVEN, None),
-        ("uneven", UNEVEN, None),
-        ("ingredients", EVEN, models.Recipe(**toy.ALL)),
+    for tag, count, recipe, build in (
+        ("even", EVEN, None, built),
+        ("uneven", UNEVEN, None, toy.tiny),
+        ("ingredients", EVEN, models.Recipe(**toy.ALL), built),
     ):
+        models.build = lambda *name, build=build, **options: undropped(build(*name, **options))
         parts = {"train": frame[:count], "validation": frame[EVEN:]}
         toy.train(root, (parts, paths), recipe, tag=tag)
     # A batch of 64 films fills both devices, one of three leaves one of them a film short.

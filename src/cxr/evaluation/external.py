@@ -87,8 +87,8 @@ def refuse_nothing(records: pd.DataFrame, *, trained_on: str, another_table: boo
         raise InputError(
             f"the run was trained on {trained_on}, too; 300 judges it on its own test films."
         )
-    state = sources.states(records)
-    both = [f for f in sources.labelled(trained_on) if f in _labelled(records)]
+    state, known = sources.states(records), _labelled(records)
+    both = [finding for finding in sources.labelled(trained_on) if finding in known]
     if not (state[both] >= sources.NEGATIVE).any(axis=None):
         raise InputError(
             f"no film of {other} has a certain label of a finding that {trained_on} labels, too, "

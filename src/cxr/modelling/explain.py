@@ -86,7 +86,10 @@ class Explainer:
             return
         self.layer = feature_layer(model, rows=rows)
         self._step = _map_and_gradient(model, self.layer)
-        maps = [features for features, _ in self._batches(reference, np.zeros(len(reference)))]
+        # Without a gradient, which takes several times as long to trace.
+        features = inference.forward(keras.Model(model.inputs, self.layer.output))
+        batches = (reference[n : n + BATCH] for n in range(0, len(reference), BATCH))
+        maps = [features(batch).astype(np.float32) for batch in batches]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
 
     def save(self, folder: Path, average: str = AVERAGE) -> None:

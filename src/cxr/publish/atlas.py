@@ -9,6 +9,7 @@ drawing with it differs from the same drawing without it.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pandas as pd
@@ -179,6 +180,7 @@ def sheet(*, side: int = SIDE, columns: int = 7) -> Image.Image:
     return whole
 
 
+@functools.cache
 def sheet_address() -> str:
     """`sheet` as the address of an embedded picture."""
     return _address(sheet())

@@ -208,12 +208,10 @@ def states(records: pd.DataFrame) -> pd.DataFrame:
     for column, state in (("uncertain", UNCERTAIN), ("unlabelled", NOT_LABELLED)):
         if column not in records:
             continue
-        texts = records[column].fillna("")
+        said = SEPARATOR + records[column].fillna("") + SEPARATOR
         for finding in FINDINGS:
-            said = SEPARATOR + texts + SEPARATOR
-            frame.loc[
-                said.str.contains(f"{SEPARATOR}{finding}{SEPARATOR}", regex=False), finding
-            ] = state
+            named = said.str.contains(f"{SEPARATOR}{finding}{SEPARATOR}", regex=False)
+            frame.loc[named, finding] = state
     return frame
 
 
