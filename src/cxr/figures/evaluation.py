@@ -13,6 +13,7 @@ from cxr.figures.panels import (
     LEGEND_ABOVE,
     SYMBOLS,
     add_intervals,
+    axes,
     cell,
     diagonal,
     entitle,
@@ -60,12 +61,13 @@ def precision_recall_grid(
     """
     figure = _curve_grid(curves, auprc, "auprc")
     prevalence = next(iter(auprc.values())).set_index("finding")["prevalence"]
-    for place, finding in enumerate(FINDINGS):
-        figure.add_hline(
-            prevalence[finding],
-            line={"color": MUTED, "dash": "dot", "width": 1},
-            **cell(place),
-        )
+    # All at once: plotly looks at every one again for each that is added.
+    figure.layout.shapes = [
+        {"type": "line", "line": {"color": MUTED, "dash": "dot", "width": 1}}
+        | {"x0": 0, "x1": 1, "xref": f"{x} domain"}
+        | {"y0": prevalence[finding], "y1": prevalence[finding], "yref": y}
+        for finding, (x, y) in zip(FINDINGS, map(axes, range(len(FINDINGS))), strict=True)
+    ]
     entitle(figure, "Precision and recall of each finding; dotted: its prevalence")
     return figure
 
@@ -398,6 +400,7 @@ def _curve_grid(
     figure = finding_grid()
     figure.update_layout(height=720 + 40 * lines)
     columns(figure, 2, panel=125 + 12 * lines)
+    told = []
     for place, finding in enumerate(FINDINGS):
         where = cell(place)
         numbers = []
@@ -427,17 +430,21 @@ def _curve_grid(
                 ),
                 **where,
             )
-        figure.add_annotation(
-            text=("<br>" if intervals else "&nbsp; ").join(dict.fromkeys(numbers)),
-            x=0.98,
-            y=ends[0] if metric == "auroc" else 0.995 * ends[1],
-            xanchor="right",
-            yanchor="bottom" if metric == "auroc" else "top",
-            showarrow=False,
-            align="right",
-            font={"size": 12},
-            **where,
+        told.append(
+            {
+                "text": ("<br>" if intervals else "&nbsp; ").join(dict.fromkeys(numbers)),
+                "x": 0.98,
+                "y": ends[0] if metric == "auroc" else 0.995 * ends[1],
+                "xanchor": "right",
+                "yanchor": "bottom" if metric == "auroc" else "top",
+                "showarrow": False,
+                "align": "right",
+                "font": {"size": 12},
+            }
+            | dict(zip(("xref", "yref"), axes(place), strict=True))
         )
+    # All at once: plotly looks at every one again for each that is added.
+    figure.layout.annotations = [*figure.layout.annotations, *told]
     means = {n: t.set_index("finding").loc["Mean", metric] for n, t in tables.items()}
     series_legend(figure, {n: f"{n}: mean {number(value)}" for n, value in means.items()})
     figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])

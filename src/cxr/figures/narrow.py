@@ -1,6 +1,7 @@
 """How a figure of many panels stands on a phone: fewer columns, not smaller letters."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -52,6 +53,7 @@ def reflowed(figure: go.Figure) -> dict | None:
         "l": left, "r": _RIGHT, "t": top, "b": bottom}}  # fmt: skip
     changes |= {"legend": {"orientation": "v", "yref": "container", "y": 0.005,
         "yanchor": "bottom", "x": 0, "xanchor": "left", "font": {"size": 12}}}  # fmt: skip
+    notes = figure.layout.to_plotly_json().get("annotations", ())
     gap = 0.0 if number == 1 else (0.02 if pictures else 0.12) / number
     for place, (x, y) in enumerate(panels):
         row, column = divmod(place, number)
@@ -60,7 +62,7 @@ def reflowed(figure: go.Figure) -> dict | None:
         high = 1 - (row * step + step - panel - ticks) / plot
         changes[f"{x}.domain"] = [round(start, 4), round(end, 4)]
         changes[f"{y}.domain"] = [round(max(high - panel / plot, 0), 4), round(high, 4)]
-        for at in _captions(figure, x, y):
+        for at in _captions(notes, figure.layout[x].domain, figure.layout[y].domain):
             changes[f"annotations[{at}].x"] = round((start + end) / 2, 4)
             changes[f"annotations[{at}].y"] = round(high, 4)
     return changes | ({} if pictures else _axes(figure, panels, number))
@@ -75,15 +77,14 @@ def _panels(figure: go.Figure) -> list[tuple[str, str]]:
     return sorted(full, key=lambda axes: int(axes[0][5:] or 1))
 
 
-def _captions(figure: go.Figure, x: str, y: str) -> list[int]:
-    """The places of the annotations that stand above a panel as its caption."""
-    across, up = figure.layout[x].domain, figure.layout[y].domain
+def _captions(notes: Sequence[Mapping], across: Sequence[float], up: Sequence[float]) -> list[int]:
+    """The places of the annotations that stand above a panel, of these domains, as its caption."""
     return [
         place
-        for place, note in enumerate(figure.layout.annotations)
-        if note.xref == note.yref == "paper"
-        and abs(note.x - sum(across) / 2) < 1e-6
-        and abs(note.y - up[1]) < 1e-6
+        for place, note in enumerate(notes)
+        if note.get("xref") == note.get("yref") == "paper"
+        and abs(note["x"] - sum(across) / 2) < 1e-6
+        and abs(note["y"] - up[1]) < 1e-6
     ]
 
 

@@ -56,6 +56,12 @@ def cell(place: int) -> dict[str, int]:
     return {"row": place // 5 + 1, "col": place % 5 + 1}
 
 
+def axes(place: int) -> tuple[str, str]:
+    """The same panel's axes, as shapes and annotations name them."""
+    number = str(place + 1) if place else ""
+    return f"x{number}", f"y{number}"
+
+
 def series_legend(figure: go.Figure, names: Mapping[str, str], **lines) -> None:
     """One legend entry per series, in the grid's free panel.
 

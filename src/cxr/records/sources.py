@@ -11,6 +11,7 @@ import collections
 import contextlib
 import csv
 import dataclasses
+import functools
 import gzip
 import io
 import posixpath
@@ -140,13 +141,19 @@ def mapping(source: str) -> pd.DataFrame:
         may mean it), "nothing" (none of the findings is there), "not labelled" (nothing is
         known of any), "left out" (of the film), or "" for a label without a finding.
     """
-    text = resources.files("cxr.records").joinpath("source_labels.csv").read_text()
-    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     if source == "folder":
         own = [(finding, finding, "positive") for finding in FINDINGS]
         own.append((findings.NO_FINDING, "", "nothing"))
         return pd.DataFrame(own, columns=["label", "finding", "says"])
+    table = _mappings()
     return table.loc[table["source"] == source, ["label", "finding", "says"]]
+
+
+@functools.cache
+def _mappings() -> pd.DataFrame:
+    """`mapping` of all sources, read once."""
+    text = resources.files("cxr.records").joinpath("source_labels.csv").read_text()
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
 def labelled(source: str) -> list[str]:
