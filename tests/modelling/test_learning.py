@@ -201,6 +201,12 @@ def drawn(tmp_path_factory):
     return {"train": frame[:32], "validation": frame[32:]}, paths
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """A network that is traced in a second, where it does not matter which one learns."""
+    monkeypatch.setattr(models, "build", toy.tiny)
+
+
 def batch(count=8):
     random = np.random.default_rng(0)
     inputs = {
@@ -312,6 +318,7 @@ def test_a_saved_model_has_the_findings_and_nothing_of_the_second_head(everythin
     assert made.trainable_variables[-2].shape == (128, 3)
 
 
+@pytest.mark.usefixtures("small")
 def test_the_epoch_is_chosen_by_the_scores_of_the_averaged_weights(drawn, tmp_path):
     record, folder = toy.train(tmp_path, drawn, recipe=ALL, epochs=2)
     splits, _ = drawn
@@ -325,6 +332,7 @@ def test_the_epoch_is_chosen_by_the_scores_of_the_averaged_weights(drawn, tmp_pa
     assert chosen["val_loss"] == pytest.approx(entropy, rel=1e-4)
 
 
+@pytest.mark.usefixtures("small")
 def test_patience_begins_when_the_backbone_does(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training.checkpoint, "PATIENCE", 1)
     # An AUROC that falls from epoch to epoch.
@@ -338,10 +346,10 @@ def test_patience_begins_when_the_backbone_does(drawn, tmp_path, monkeypatch):
     assert (record["epochs_done"], record["best_epoch"]) == (3, 1)
 
 
+@pytest.mark.usefixtures("small")
 def test_runs_from_before_an_ingredient_existed_are_reused_and_other_recipes_refused(
-    drawn, tmp_path, monkeypatch
+    drawn, tmp_path
 ):
-    monkeypatch.setattr(models, "build", toy.tiny)
     record, folder = toy.train(tmp_path, drawn, epochs=1)
     older = record | {"recipe": {"mirror": False, "mixup": 0.0, "weight_decay": 1e-4}}
     artifacts.write_json(folder / "config.json", older)
@@ -350,6 +358,7 @@ def test_runs_from_before_an_ingredient_existed_are_reused_and_other_recipes_ref
         toy.train(tmp_path, drawn, epochs=1, recipe=ALL)
 
 
+@pytest.mark.usefixtures("small")
 def test_other_auxiliary_targets_are_another_training(drawn, tmp_path):
     recipe, (splits, paths) = models.Recipe(auxiliary=0.3), drawn
     toy.train(tmp_path, drawn, epochs=1, recipe=recipe)

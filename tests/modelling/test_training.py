@@ -85,7 +85,8 @@ def tiny(name, **options):
     x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 127.5, offset=-1)(film))
     x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 3)(x))
     x = layers.Dropout(0.2)(layers.Flatten()(x))
-    return keras.Model(film, layers.Dense(14, "sigmoid")(x))
+    # By this name a recipe tells `baseline`'s backbone from its head.
+    return keras.Model(film, layers.Dense(14, "sigmoid", name="dense1")(x))
 
 
 @pytest.fixture
