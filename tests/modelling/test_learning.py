@@ -201,10 +201,7 @@ def drawn(tmp_path_factory):
     return {"train": frame[:32], "validation": frame[32:]}, paths
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """A network that is traced in a second, where it does not matter which one learns."""
-    monkeypatch.setattr(models, "build", toy.tiny)
+small = toy.small
 
 
 def batch(count=8):
