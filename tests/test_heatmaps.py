@@ -8,6 +8,7 @@ import pytest
 
 from cxr.config import PROJECT
 from cxr.evaluation.localisation import Case
+from cxr.modelling import models
 from cxr.modelling.tensors import keras
 
 sys.path.insert(0, str(PROJECT / "benchmarks" / "accuracy"))
@@ -45,6 +46,16 @@ def test_occlusion_is_hottest_where_the_score_falls_most():
     assert np.unravel_index(made.argmax(), made.shape) == (1, 7)
     assert made[1, 7] == pytest.approx(0.05 * 75, rel=1e-3)
     assert made[1, 6] == pytest.approx(0.05 * 75 / 2, rel=1e-3)
+
+
+def test_an_enlarged_network_has_the_same_weights_and_sees_the_film_larger():
+    network = models.build("mobilenet_small", image_size=64, weights="none")
+    other = heatmaps.enlarged(network, 128)
+    for ours, theirs in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert other.input_shape == network.input_shape == (None, 64, 64, 1)
+    last, larger = (one.get_layer("conv_pw_13_relu").output.shape[1] for one in (network, other))
+    assert (last, larger) == (2, 4)
 
 
 def test_pools_by_hand():

@@ -106,9 +106,7 @@ def occlusion(network: keras.Model, pictures: np.ndarray, columns: np.ndarray) -
 
 def enlarged(network: keras.Model, side: int) -> keras.Model:
     """The same weights for films enlarged to another side: they pool over what they see."""
-    build = models._mobilenet(0.25, network.name, smallest=side)
-    # Any weights at all make the network enlarge; these are replaced.
-    other = build(network.input_shape[1], str(weights_file()))
+    other = models.registered(network.name).build(network.input_shape[1], None, side)
     other.set_weights(network.get_weights())
     return other
 
