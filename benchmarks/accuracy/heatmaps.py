@@ -1,9 +1,10 @@
 """Do heatmaps find what radiologists drew a box around, on real films of 128 px?
 
-    python benchmarks/accuracy/heatmaps.py            # the run of `make accuracy`, or its like
+    python benchmarks/accuracy/heatmaps.py            # as `make accuracy` trains it
+    python benchmarks/accuracy/heatmaps.py seed43     # with another seed, only to choose a map
     python benchmarks/accuracy/heatmaps.py frozen     # ImageNet's features, only the head learned
 
-Both with the split of `make accuracy`, disjoint by patient. Explained is the score that
+All with the split of `make accuracy`, disjoint by patient. Explained is the score that
 notebook 300 explains: of Pneumonia, Consolidation, Infiltration and Edema the one that the
 network scores highest on the film. All is chosen on RSNA's boxes of training patients: the
 map, its layer and the size to which films are enlarged; the penalties of what learns from
@@ -14,6 +15,7 @@ Features and tables go to `runs/heatmaps/`, what is quoted to `benchmarks/accura
 Start it with `nice -n 10` and OMP_NUM_THREADS=1, TF_NUM_INTRAOP_THREADS=1 beside other work.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -35,7 +37,7 @@ from cxr.modelling.tensors import keras, tf
 from cxr.publish import notebooks
 from cxr.records import rsna, split_files
 
-SEED, FOLDS = 42, 3
+MODEL, SEED, FOLDS = "mobilenet_small", 42, 3
 RESULTS = Path(__file__).parent / "results"
 RUNS = PROJECT / "runs" / "heatmaps"
 COMMAND = "python benchmarks/accuracy/heatmaps.py"
@@ -50,6 +52,18 @@ FIXED = "most covered point of other patients' boxes"
 
 # Of the logistic regression, see `locating.PENALTY`.
 PENALTIES = (300.0, 3_000.0, 30_000.0)
+
+# Tables on which something was chosen, and those that report.
+CHOOSING = ("chosen", "located", "joint")
+REPORTING = ("found", "control", "headed", "ranked")
+
+# Whose tables are kept, and which.
+NETWORKS = {
+    "default": (*CHOOSING, *REPORTING),
+    "seed43": ("chosen",),
+    "seed44": ("chosen",),
+    "frozen": (*CHOOSING, *REPORTING),
+}
 
 # The fifteenth map of a head that learns from boxes: RSNA's Lung Opacity.
 OPACITY = len(FINDINGS)
@@ -269,9 +283,7 @@ def frozen(config: Config, parts: dict[str, pd.DataFrame], told: dict[str, np.nd
     if path.exists():
         return keras.saving.load_model(path, compile=False)
     keras.utils.set_random_seed(SEED)
-    network = models.build(
-        "mobilenet_small", image_size=config.image_size, weights=str(weights_file())
-    )
+    network = models.build(MODEL, image_size=config.image_size, weights=str(weights_file()))
     head = x = keras.Input(network.get_layer("drop1").input.shape[1:])
     for name in ("drop1", "dense", "drop2", "findings"):
         x = network.get_layer(name)(x)
@@ -344,13 +356,17 @@ def folded(
 
 def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else "default"
+    if name not in NETWORKS:
+        raise SystemExit(f"no network '{name}'; name one of {', '.join(NETWORKS)}.")
     if not (shared_folder() / "nih").is_dir():
         print(f"skipped: {shared_folder()} does not hold the real films; set SHARED_DIR.")
         return 0
-    environment = real_films.environment(shared_folder()) | {"CXR_MODELS": "mobilenet_small"}
+    environment = real_films.environment(shared_folder()) | {"CXR_MODELS": MODEL}
+    if name.startswith("seed"):
+        environment["CXR_ENSEMBLE"] = "3"
     config = load_config(environment)
     commit = artifacts.commit()
-    if name == "default":
+    if name != "frozen":
         notebooks.execute(config, ["000", "100", "200"], environment)
     elif not (config.subset / "split.json").exists():
         notebooks.execute(config, ["000", "100"], environment)
@@ -362,14 +378,28 @@ def main() -> int:
         for part, frame in parts.items()
     }
     report = Report(name, config, parts, paths)
-    for kind in sys.argv[2:] or report.KINDS:
+    for kind in sys.argv[2:] or NETWORKS[name]:
         print(f"\n{kind}", *quoted(kind, report.table(kind)), sep="\n", flush=True)
-    if all(report.place(kind).exists() for kind in report.KINDS):
-        for kind in report.KINDS:
+    if all(report.place(kind).exists() for kind in NETWORKS[name]):
+        for kind in NETWORKS[name]:
             artifacts.write_csv(RESULTS / report.place(kind).name, report.table(kind).round(4))
         facts = {"command": f"{COMMAND} {name}", "commit": commit, "seed": SEED}
         artifacts.write_json(RESULTS / f"heatmaps_{name}.json", report.facts | facts)
     return 0
+
+
+def side_by_side(kind: str) -> pd.DataFrame:
+    """A kept table of `CHOOSING`, with a column of pointing games for each network."""
+    tables = [
+        pd.read_csv(RESULTS / f"heatmaps_{name}_{kind}.csv").rename(
+            columns={"pointing game": f"pointing game, {name}"}
+        )
+        for name, kinds in NETWORKS.items()
+        if kind in kinds
+    ]
+    merged = functools.reduce(lambda ours, more: ours.merge(more, validate="1:1"), tables)
+    games = [column for column in merged if column.startswith("pointing game")]
+    return merged[[*merged.columns.drop(games), *games]]
 
 
 def quoted(kind: str, table: pd.DataFrame) -> list[str]:
@@ -402,18 +432,17 @@ def quoted(kind: str, table: pd.DataFrame) -> list[str]:
 class Report:
     """One network, its films, and its tables, each made once."""
 
-    # "chosen", "located" and "joint" choose, the others report.
-    KINDS = ("chosen", "located", "found", "control", "joint", "headed", "ranked")
-
     def __init__(self, name: str, config: Config, parts: dict[str, pd.DataFrame], paths: dict):
         self.name, self.parts, self.paths = name, parts, paths
         readings = rsna.read_readings(config.rsna)
         films = sorted(pd.concat(parts.values())["film"])
-        if name == "default":
-            self.network = inference.load_network(config.runs / "mobilenet_small-patient")
+        if name != "frozen":
+            seed = int(name.removeprefix("seed")) if name.startswith("seed") else config.seed
+            training = next(one for one in config.trainings if one.seed == seed)
+            self.network = inference.load_network(config.runs / training.run_name(MODEL))
         else:
             self.network = models.build(
-                "mobilenet_small", image_size=config.image_size, weights=str(weights_file())
+                MODEL, image_size=config.image_size, weights=str(weights_file())
             )
         told = features_of(self.network, name, films, paths)
         if name == "frozen":
@@ -465,7 +494,7 @@ class Report:
         return RUNS / f"heatmaps_{self.name}_{kind}.csv"
 
     def table(self, kind: str) -> pd.DataFrame:
-        """One of `KINDS`; remove its file to have it made anew."""
+        """One of a network's `NETWORKS`; remove its file to have it made anew."""
         if not self.place(kind).exists():
             artifacts.write_csv(self.place(kind), getattr(self, kind)())
         return pd.read_csv(self.place(kind))
@@ -539,7 +568,8 @@ class Report:
         """The one report: boxes of held-out patients, each against the most covered point."""
         pictures, columns = self.pictures(self.asked)
         told = self.table("chosen").set_index("map")["pointing game"].drop(FIXED)
-        best, shown = told.idxmax(), f"evidence, 24 x 24, {SIDES[0]} px"
+        rows = explain.feature_layer(self.network).output.shape[1]
+        best, shown = told.idxmax(), f"evidence, {rows} x {rows}, {SIDES[0]} px"
         made = dict(
             maps_after_the_fact(self.network, pictures, columns, self.reference, only=(best, shown))
         )

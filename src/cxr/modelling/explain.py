@@ -17,8 +17,10 @@ from cxr.modelling.tensors import jax, keras, tf
 from cxr.records import rsna
 
 # A map of fewer rows has cells larger than most nodules. Networks end in 7 x 7 at 224 px
-# and in less on smaller films, so an earlier map is taken.
-FEWEST_ROWS = 14
+# and in less on smaller films, so an earlier map is taken: of a sixteenth of the side, where
+# that is 192 px or more. Chosen on boxes of training patients (`benchmarks/README.md`,
+# "Heatmaps").
+FEWEST_ROWS = 12
 
 # The average film's feature map, in a run's folder; and how many films it is the mean of.
 AVERAGE, AVERAGED = "average_map.npy", 128
