@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cxr.errors import InputError
-from cxr.films import film_cache
+from cxr.films import film_cache, png
 
 
 def save(array, path, mode=None):
@@ -52,6 +52,13 @@ def test_all_kinds_of_png_become_the_same_grey(tmp_path):
         np.testing.assert_array_equal(
             film_cache.read_film(tmp_path / f"{name}.png", 16), grey, name
         )
+
+
+def test_of_unequal_colours_the_grey_does_not_depend_on_alpha():
+    colours = np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8)
+    with_alpha = png.grey(Image.fromarray(colours))
+    without = png.grey(Image.fromarray(colours[..., :3].copy()))
+    np.testing.assert_array_equal(with_alpha, without)
 
 
 def test_a_palette_is_looked_up_and_of_16_bits_the_upper_8_count(tmp_path):

@@ -154,8 +154,8 @@ def prepare(paths: Mapping[str, Path], folder: Path, *, size: int) -> Store:
                 {"sha256": artifacts.sha256(shard), "films": artifacts.fingerprint(members)},
             )
         shards = list(pool.map(lambda start: _open(cache, films, start, size), starts))
-    store = Store(films, size, shards)
-    _verify_pairing(store, paths)
+        store = Store(films, size, shards)
+        _verify_pairing(store, paths, pool)
     return store
 
 
@@ -177,14 +177,19 @@ def _open(cache: Path, films: list[str], start: int, size: int) -> np.ndarray:
     return array
 
 
-def _verify_pairing(store: Store, paths: Mapping[str, Path], *, samples: int = 8) -> None:
+def _verify_pairing(
+    store: Store,
+    paths: Mapping[str, Path],
+    pool: concurrent.futures.Executor,
+    *,
+    samples: int = 8,
+) -> None:
     """Decode a few films again and compare: row i must be film i."""
     rows = np.unique(np.linspace(0, len(store) - 1, samples).astype(int))
-    for row in rows:
-        film = store.films[row]
-        if not np.array_equal(
-            store.take(np.array([row]))[0, :, :, 0], read_film(paths[film], store.size)
-        ):
+    films = [store.films[row] for row in rows]
+    again = pool.map(lambda film: read_film(paths[film], store.size), films)
+    for row, film, kept, read in zip(rows, films, store.take(rows), again, strict=True):
+        if not np.array_equal(kept[:, :, 0], read):
             raise InputError(
                 f"row {row} of the film cache is not the film {film}; remove the cache folder "
                 "and run again."

@@ -114,6 +114,9 @@ def grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         pixels = np.asarray(image).astype(np.uint32)
         return Image.fromarray((pixels >> (8 if pixels.max() > 4095 else 4)).astype(np.uint8))
+    if image.mode == "RGBA":
+        # The same weights, in a quarter of the time.
+        return image.convert("L")
     return image.convert("RGBA").convert("RGB").convert("L")
 
 
