@@ -1,6 +1,7 @@
 """Film cache, input pipeline, epoch and memory against the original project's way.
 
-    python benchmarks/modelling.py          # about ten minutes on two cores
+    python benchmarks/modelling.py                  # all; half an hour on two cores
+    python benchmarks/modelling.py cache memory     # some of PARTS
 
 Needs the real films of the folder SHARED_DIR (../shared by default). Every measurement runs
 in a process of its own, both sides in turn, five times; quoted are medians of the ratios.
@@ -229,7 +230,7 @@ MEASURES = {
 
 def measure(name: str, count: int) -> dict:
     """Run one measurement in a fresh process."""
-    command = [sys.executable, "-W", "ignore", __file__, name, str(count)]
+    command = [sys.executable, "-W", "ignore", __file__, "measure", name, str(count)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise SystemExit(f"{name} failed:\n{answer.stderr}")
@@ -248,46 +249,58 @@ def compare(title: str, ours: str, other: str, count: int, unit: str, wanted: st
     )
 
 
-def main() -> int:
-    if not SHARED.is_dir():
-        print(f"skipped: {SHARED.parent} does not hold the real films; set SHARED_DIR.")
-        return 0
-    print(f"{os.cpu_count()} cores, {SIZE} px, batches of {BATCH}, {ROUNDS} rounds, medians")
-    print(f"{'':<42}{'original':>9}{'ours':>9} {'':<8}{'ratio':>7}")
-    compare("input pipeline, augmented", "pipeline_ours", "pipeline_original", 960, "films/s", "20")
-    compare(
-        "resampling / TensorFlow's kernel",
-        "resampling_ours",
-        "resampling_kernel",
-        9_600,
-        "films/s",
-        "1",
-    )
-    compare(
-        "film cache / decoding on all cores", "cache_ours", "decode_limit", 960, "films/s", ".85"
-    )
-    compare("an epoch of baseline", "epoch_ours", "epoch_original", 960, "films/s", "4")
-    compare(
-        f"peak memory, predicting {TEST_FILMS:,}",
-        "memory_ours",
-        "memory_original",
-        TEST_FILMS,
-        "GB",
-        "at most .25",
-    )
+# What is compared: title, ours, the other, films, unit, wanted.
+PARTS = {
+    "pipeline": (
+        "input pipeline, augmented", "pipeline_ours", "pipeline_original", 960, "films/s", "20",
+    ),
+    "resampling": (
+        "resampling / TensorFlow's kernel", "resampling_ours", "resampling_kernel", 9_600,
+        "films/s", "1",
+    ),
+    "cache": (
+        "film cache / decoding on all cores", "cache_ours", "decode_limit", 960, "films/s", ".85",
+    ),
+    "epoch": ("an epoch of baseline", "epoch_ours", "epoch_original", 960, "films/s", "4"),
+    "memory": (
+        f"peak memory, predicting {TEST_FILMS:,}", "memory_ours", "memory_original", TEST_FILMS,
+        "GB", "at most .25",
+    ),
+}  # fmt: skip
+
+
+def grow() -> None:
+    """Print how an epoch's time and the peak memory grow with the number of films."""
     print(f"\n{'films':>8}{'epoch (s)':>12}{'ms a film':>12}{'peak (GB)':>12}")
     for count in (1000, 2000, 4000, 8000):
         rounds = [measure("growth", count) for _ in range(ROUNDS)]
         seconds = statistics.median(one["value"] for one in rounds)
         memory = statistics.median(one["peak"] for one in rounds)
-        print(f"{count:>8,}{seconds:>12.2f}{1000 * seconds / count:>12.2f}{memory:>12.2f}")
+        print(
+            f"{count:>8,}{seconds:>12.2f}{1000 * seconds / count:>12.2f}{memory:>12.2f}", flush=True
+        )
+
+
+def main(parts: list[str]) -> int:
+    if unknown := set(parts) - {*PARTS, "growth"}:
+        raise SystemExit(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}, growth.")
+    if not SHARED.is_dir():
+        print(f"skipped: {SHARED.parent} does not hold the real films; set SHARED_DIR.")
+        return 0
+    print(f"{os.cpu_count()} cores, {SIZE} px, batches of {BATCH}, {ROUNDS} rounds, medians")
+    print(f"{'':<42}{'original':>9}{'ours':>9} {'':<8}{'ratio':>7}")
+    for part in PARTS:
+        if part in parts or not parts:
+            compare(*PARTS[part])
+    if "growth" in parts or not parts:
+        grow()
     return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if sys.argv[1:2] == ["measure"]:
         keras.utils.set_random_seed(0)
-        value = MEASURES[sys.argv[1]](int(sys.argv[2]))
+        value = MEASURES[sys.argv[2]](int(sys.argv[3]))
         print(json.dumps({"value": value, "peak": peak()}))
     else:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
