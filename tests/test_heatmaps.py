@@ -8,7 +8,7 @@ import pytest
 
 from cxr.config import PROJECT
 from cxr.evaluation.localisation import Case
-from cxr.modelling import models
+from cxr.modelling import explain, models
 from cxr.modelling.tensors import keras
 
 sys.path.insert(0, str(PROJECT / "benchmarks" / "accuracy"))
@@ -50,12 +50,14 @@ def test_occlusion_is_hottest_where_the_score_falls_most():
 
 def test_an_enlarged_network_has_the_same_weights_and_sees_the_film_larger():
     network = models.build("mobilenet_small", image_size=64, weights="none")
-    other = heatmaps.enlarged(network, 128)
+    other = heatmaps.enlarged(network, 192)
     for ours, theirs in zip(network.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert other.input_shape == network.input_shape == (None, 64, 64, 1)
     last, larger = (one.get_layer("conv_pw_13_relu").output.shape[1] for one in (network, other))
-    assert (last, larger) == (2, 4)
+    assert (last, larger) == (2, 6)
+    rows = explain.feature_layer(other).output.shape[1]
+    assert f"evidence, {rows} x {rows}, 192 px" == heatmaps.PAGES
 
 
 def test_pools_by_hand():
@@ -106,9 +108,81 @@ def test_no_patients_boxes_teach_the_maps_that_they_judge():
 
 def test_what_is_quoted_is_what_was_measured():
     text = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    tables = sorted(heatmaps.RESULTS.glob("heatmaps_*.csv"))
-    assert tables
-    for path in tables:
-        kind = path.stem.rpartition("_")[2]
-        for line in heatmaps.quoted(kind, pd.read_csv(path)):
-            assert line in text, f"{path.name}: {line}"
+    for kind in (*heatmaps.CHOOSING, *heatmaps.REPORTING):
+        kept = {
+            name: pd.read_csv(heatmaps.RESULTS / f"heatmaps_{name}_{kind}.csv")
+            for name, kinds in heatmaps.NETWORKS.items()
+            if kind in kinds
+        }
+        if kind in heatmaps.CHOOSING:
+            lengths = {len(table) for table in kept.values()}
+            kept = {"all": heatmaps.side_by_side(kind)}
+            assert {len(kept["all"])} == lengths
+        for name, table in kept.items():
+            for line in heatmaps.quoted(kind, table):
+                assert line in text, f"{name}, {kind}: {line}"
+
+
+def test_the_sentences_beside_the_heatmaps_are_their_tables():
+    text = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    found, control = (
+        {
+            name: pd.read_csv(heatmaps.RESULTS / f"heatmaps_{name}_{kind}.csv").set_index("method")
+            for name, kinds in heatmaps.NETWORKS.items()
+            if kind in kinds
+        }
+        for kind in ("found", "control")
+    )
+    fixed, (*trained, frozen) = heatmaps.BASELINES[0], found.values()
+    page = f"map that pages show: {heatmaps.PAGES}"
+    shuffled = "the same, shuffled weights"
+
+    def three(row, column, form=".3f"):
+        first, second, third = (f"{one.loc[row, column]:{form}}" for one in trained)
+        return f"{first}, {second} and {third}"
+
+    assert f"the locator {three('locator', fixed, '+.3f')} more often" in text
+    assert f"{frozen.loc['locator', fixed]:+.3f} on frozen features" in text
+    assert all(one.loc["locator", f"{fixed}, low"] > 0.1 for one in found.values())
+    assert f"pages show hits {three(page, 'value')}, that" in text
+    assert all(
+        one.loc[page, f"{fixed}, low"] < 0 < one.loc[page, f"{fixed}, high"] for one in trained
+    )
+    assert f"that map hits {three(shuffled, 'value')}: what" in text
+    low, value, high = (frozen.loc[page, f"centre{end}"] for end in (", low", "", ", high"))
+    assert f"from the centre ({value:+.3f}, {low:+.3f} to {high:+.3f})" in text and low < 0 < high
+    assert f"as they came ({frozen.loc['locator', 'value']:.3f})" in text
+    assert f"training changed ({three('locator', 'value')})" in text
+    assert frozen.loc["locator", "value"] > max(one.loc["locator", "value"] for one in trained)
+    (point,) = {one.loc["locator, shuffled weights", "value"] for one in control.values()}
+    assert f"That point hits {point:.3f}, more" in text
+    assert f"{min(one.loc['locator', 'value'] for one in found.values()) - point:.2f}" == "0.19"
+    assert 3.5 < trained[0].loc[fixed, "value"] / trained[0].loc["mean box", "value"] < 4.5
+
+    chosen = heatmaps.side_by_side("chosen").set_index("map").iloc[:, :3]
+    means, best = chosen.mean(axis=1), "layer_cam, 24 x 24, 192 px"
+    assert means.idxmax() == heatmaps.PAGES
+    for sentence, one in (
+        ("in the mean of the three trainings, {}", heatmaps.PAGES),
+        ("beside {} of LayerCAM at 24 x 24", best),
+        ("{} of the fixed point", heatmaps.FIXED),
+        ("and {} of `evidence` at 24 x 24", "evidence, 24 x 24, 192 px"),
+    ):
+        assert sentence.format(f"{means[one]:.3f}") in text
+    assert f"{(chosen.max(axis=1) - chosen.min(axis=1)).max():.2f}" == "0.15"
+    assert (chosen.loc[best] >= chosen.loc[heatmaps.PAGES]).sum() == 2
+
+    located = heatmaps.side_by_side("located").set_index("learned").filter(like="pointing")
+    assert (located.loc["locator, penalty 3,000"] == located.max()).all()
+    heads = []
+    for name in ("default", "frozen"):
+        headed, ranked = (
+            pd.read_csv(heatmaps.RESULTS / f"heatmaps_{name}_{kind}.csv")
+            for kind in ("headed", "ranked")
+        )
+        heads.append(headed["value"].iloc[0])
+        assert (ranked["difference"].iloc[1:] > 0).all()
+    locators = [found[name].loc["locator", "value"] for name in ("default", "frozen")]
+    quoted = "hits {:.2f} and {:.2f}, the locator {:.2f} and {:.2f}: it does not find more on both"
+    assert quoted.format(*heads, *locators).replace("0.", ".") in text
+    assert heads[0] > locators[0] and heads[1] < locators[1]

@@ -125,6 +125,8 @@ def enlarged(network: keras.Model, side: int) -> keras.Model:
     return other
 
 
+# What pages show of such a network: `explain.FEWEST_ROWS`.
+PAGES = f"evidence, 12 x 12, {SIDES[0]} px"
 OCCLUSION = f"occlusion, 7 x 7, {SIDES[0]} px"
 
 
@@ -573,8 +575,7 @@ class Report:
         """The one report: boxes of held-out patients, each against the most covered point."""
         pictures, columns = self.pictures(self.asked)
         told = self.table("chosen").set_index("map")["pointing game"].drop(FIXED)
-        rows = explain.feature_layer(self.network).output.shape[1]
-        best, shown = told.idxmax(), f"evidence, {rows} x {rows}, {SIDES[0]} px"
+        best, shown = told.idxmax(), PAGES
         made = dict(
             maps_after_the_fact(self.network, pictures, columns, self.reference, only=(best, shown))
         )
