@@ -159,6 +159,13 @@ def test_the_sentences_beside_the_heatmaps_are_their_tables():
     assert f"{min(one.loc['locator', 'value'] for one in found.values()) - point:.2f}" == "0.19"
     assert 3.5 < trained[0].loc[fixed, "value"] / trained[0].loc["mean box", "value"] < 4.5
 
+    run = "mobilenet_small-patient"
+    judged = pd.read_csv(heatmaps.real_films.RESULTS / f"localisation_rsna_{run}.csv")
+    judged = judged[(judged["finding"] == "All") & (judged["measure"] == "pointing game")]
+    shares = judged.set_index("method")["value"]
+    quoted = f"cover most often: {shares[run]:.3f} and {shares['most covered point']:.3f}."
+    assert quoted in text
+
     chosen = heatmaps.side_by_side("chosen").set_index("map").iloc[:, :3]
     means, best = chosen.mean(axis=1), "layer_cam, 24 x 24, 192 px"
     assert means.idxmax() == heatmaps.PAGES

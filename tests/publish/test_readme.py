@@ -90,6 +90,23 @@ def test_the_results_table_says_what_was_measured():
         assert stated in README
 
 
+@pytest.mark.parametrize(("low", "said"), [(0.6, "finds more"), (0.5, "is not shown to find more")])
+def test_maps_are_said_to_find_more_only_where_no_interval_overlaps(low, said):
+    hits = pd.DataFrame(
+        {
+            "method": ["small", "small, learned from boxes", "most covered point"],
+            "low": [0.3, low, 0.4],
+            "high": [0.5, 0.8, 0.55],
+        }
+    ).set_index("method")
+    verdict = readme._over_the_fixed_point(hits, "small")
+    assert (
+        f"The map is not shown to find more, what is learned from boxes {said} than it." in verdict
+    )
+    alone = readme._over_the_fixed_point(hits.drop("small, learned from boxes"), "small")
+    assert alone.endswith("The map is not shown to find more than it.")
+
+
 def test_marks_that_are_missing_or_doubled_are_refused():
     for text in ("no marks", f"{readme.END} {readme.BEGIN}", f"{README}{readme.BEGIN}"):
         with pytest.raises(InputError, match="once each and in this order"):

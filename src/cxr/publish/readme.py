@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from cxr import artifacts, figures
@@ -16,14 +17,6 @@ from cxr.wording import percent, with_interval
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TITLE = "ROC of each finding on real films"
-
-# Beside heatmaps that were judged before the hardest rival was known.
-_UNASKED = (
-    " A point that never moves, where the boxes of other patients lie most often, was not asked in "
-    "that evaluation; on these films it is much harder to beat than the mean box "
-    "([measured since](benchmarks/README.md#heatmaps)), so these shares do not show that heatmaps "
-    "find anything."
-)
 
 
 def block(results: Results) -> str:
@@ -112,9 +105,26 @@ def _radiologists(results: Results, run: str, name: str) -> list[str]:
             "",
             f"On the {int(hits['cases'].iloc[0]):,} validation and test films with RSNA's boxes "
             f"of opacities, the hottest point of the map lies in a box for: {shares}."
-            + ("" if localisation.FIXED in set(hits["method"]) else _UNASKED),
+            + _over_the_fixed_point(hits.set_index("method"), run),
         ]
     return [*lines, ""]
+
+
+def _over_the_fixed_point(hits: pd.DataFrame, run: str) -> str:
+    """What the shares say of maps: no overlap of two 95 % intervals is more than enough."""
+    highest = hits.loc[localisation.FIXED, "high"]
+    verdicts = [
+        f"{what} {'finds' if hits.loc[method, 'low'] > highest else 'is not shown to find'} more"
+        for what, method in (
+            ("the map", run),
+            ("what is learned from boxes", f"{run}, learned from boxes"),
+        )
+        if method in hits.index
+    ]
+    return (
+        f" The {localisation.FIXED} never moves: the one that other patients' boxes cover most "
+        f"often. {', '.join(verdicts).capitalize()} than it."
+    )
 
 
 def pictures(results: Results) -> dict[str, tuple[go.Figure, int]]:
