@@ -190,6 +190,21 @@ def test_localisation_figures_say_when_there_are_no_boxes():
         assert "No test film has boxes" in texts(draw(empty))
 
 
+@pytest.mark.parametrize(
+    ("findings", "rows"), [(["Mass"], ["Mass (2)"]), (["Mass", "Edema"], ["<b>All</b> (4)", *"ab"])]
+)
+def test_of_one_finding_alone_all_is_not_drawn_a_second_time(findings, rows):
+    box = np.array([[0, 0, 512, 512.0]])
+    cases = [
+        localisation.Case(f"{finding}{n}.png", n, finding, box)
+        for finding in findings
+        for n in range(2)
+    ]
+    table = localisation.summarise({"it": localisation.judge(cases, localisation.centre(cases))})
+    told = figures.pointing(table.assign(value=0.5, low=0.2, high=0.8)).layout.yaxis.ticktext
+    assert len(told) == len(rows) and told[0] == rows[0]
+
+
 def test_the_gallery_draws_films_boxes_and_says_synthetic(tmp_path):
     paths = []
     for number in range(3):

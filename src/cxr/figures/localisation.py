@@ -44,6 +44,8 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
         return _without_boxes("Too few patients have boxes." if len(table) else "")
     sizes = table.drop_duplicates("finding").set_index("finding")["cases"]
     rows = ["All", *sizes.drop("All").sort_values().index]
+    # Of one finding alone all are the same.
+    rows = rows[1:] if len(rows) == 2 else rows
     methods = table["method"].unique()
     figure = go.Figure()
     for place, method in enumerate(methods):
@@ -51,8 +53,10 @@ def pointing(table: pd.DataFrame, measure: str = "pointing game") -> go.Figure:
         values = part[["value", "low", "high"]].to_numpy(float)
         y = np.arange(len(rows)) - shift(place, len(methods))
         add_intervals(figure, method, values, y, place)
-    names = [f"<b>All</b> ({sizes['All']:,})"]
-    names += [f"{label(finding)} ({sizes[finding]:,})" for finding in rows[1:]]
+    names = [
+        f"{'<b>All</b>' if finding == 'All' else label(finding)} ({sizes[finding]:,})"
+        for finding in rows
+    ]
     finish_rows(figure, names, height=42)
     legend_below(figure)
     figure.update_xaxes(title=f"share of boxed findings: {measure}", range=[-0.02, 1.02])
