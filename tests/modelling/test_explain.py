@@ -57,6 +57,44 @@ def test_evidence_lies_where_the_film_differs_from_the_average(
     assert maps[0].sum() == 1  # that cell and no other
 
 
+@pytest.mark.parametrize("bias", [-40.0, 40.0])
+def test_a_model_that_is_very_sure_still_says_where(bright_spot_model, films, background, bias):
+    expected = explain.Explainer(bright_spot_model, background).heatmaps(films, np.array([0, 0]))
+    sure = keras.models.clone_model(bright_spot_model)
+    kernel, offsets = bright_spot_model.get_weights()
+    sure.set_weights([kernel, offsets + bias])
+    assert set(np.round(sure.predict(films, verbose=0)[:, 0], 6)) == {float(bias > 0)}
+    maps = explain.Explainer(sure, background).heatmaps(films, np.array([0, 0]))
+    np.testing.assert_array_equal(maps, expected)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_explains_as_single_precision_does(precision):
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 1), np.uint8)
+    keras.utils.set_random_seed(0)
+    single = models.build("baseline", image_size=64, weights="none")
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(precision)
+        half = models.build("baseline", image_size=64, weights="none")
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(single.get_weights())
+    assert any(layer.compute_dtype == precision.removeprefix("mixed_") for layer in half.layers)
+    maps = [
+        explain.Explainer(model, pictures).heatmaps(pictures, np.arange(8))
+        for model in (single, half)
+    ]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_a_network_without_a_sigmoid_cannot_be_explained(bright_spot_model, background):
+    film = keras.Input((32, 32, 1))
+    other = keras.Model(film, keras.layers.Flatten()(keras.layers.AveragePooling2D(2)(film)))
+    with pytest.raises(ValueError, match="has no sigmoid"):
+        explain.Explainer(other, background)
+
+
 def test_grad_cam_also_shows_what_is_on_every_film(bright_spot_model, films, background):
     explainer = explain.Explainer(bright_spot_model, background)
     maps = explainer.heatmaps(films, np.array([0, 0]), method="grad_cam")

@@ -383,7 +383,11 @@ def test_what_answers_rest_on_is_made_again_where_it_is_lost_or_damaged(finished
     names = (explain.TWIN_AVERAGE, explain.AVERAGE)
     before = {name: (folder / name).read_bytes() for name in names}
     network = inference.load_network(folder)
-    for left in (b"damaged", b"", before[names[1]][:200]):
+    blank = np.full_like(np.load(folder / names[1], allow_pickle=False), np.nan)
+    np.save(tmp_path / "blank.npy", blank)
+    np.save(tmp_path / "text.npy", blank.astype(str))
+    others = [(tmp_path / f"{name}.npy").read_bytes() for name in ("blank", "text")]
+    for left in (b"damaged", b"", before[names[1]][:200], *others):
         (folder / names[0]).unlink()
         (folder / names[1]).write_bytes(left)
         with pytest.raises(InputError, match="run 200-modeling again: it makes it anew"):

@@ -86,10 +86,11 @@ class Explainer:
         self._members = [Explainer(member, reference, rows=rows) for member in members]
         if self._members:
             return
-        self.layer = feature_layer(model, rows=rows)
-        self._step = _map_and_gradient(model, self.layer)
+        network = _of_logits(model)
+        self.layer = feature_layer(network, rows=rows)
+        self._step = _map_and_gradient(network, self.layer)
         # Without a gradient, which takes several times as long to trace.
-        features = inference.forward(keras.Model(model.inputs, self.layer.output))
+        features = inference.forward(keras.Model(network.inputs, self.layer.output))
         batches = (reference[n : n + BATCH] for n in range(0, len(reference), BATCH))
         maps = [features(batch).astype(np.float32) for batch in batches]
         self._average = np.concatenate(maps).mean(axis=0) if maps else np.zeros(1, np.float32)
@@ -132,6 +133,8 @@ class Explainer:
                 raise InputError(f"{path} cannot be read ({error}); {anew}") from None
             if kept.shape != part.layer.output.shape[1:]:
                 raise InputError(f"{path} belongs to another model; {anew}")
+            if kept.dtype.kind != "f" or not np.isfinite(kept).all():
+                raise InputError(f"{path} holds what is no number; {anew}")
             part._average = kept
         return explainer
 
@@ -242,8 +245,39 @@ def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([keras.ops.convert_to_numpy(one)[..., 0] for one in resized])
 
 
+def _of_logits(model: keras.Model) -> keras.Model:
+    """The same network in single precision and without the last sigmoid.
+
+    In bfloat16 gradients are too coarse for a map: the hottest point moves on every second
+    film. And a probability that is rounded to 0 or 1 has no slope left.
+
+    Raises:
+        ValueError: if the last layer has no sigmoid.
+    """
+    last = model.outputs[0]._keras_history.operation
+
+    def changed(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            config["dtype"] = "float32"
+        if layer is last:
+            if config.get("activation") != "sigmoid":
+                raise ValueError(f"{model.name} ends in {layer.name}, which has no sigmoid")
+            config["activation"] = "linear"
+        return layer.__class__.from_config(config)
+
+    with devices.own_scope():
+        twin = keras.models.clone_model(model, clone_function=changed)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
 def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):
-    """A function of films and columns: the layer's output, and the gradient of the logits."""
+    """A function of films and columns: the layer's output, and the gradient of the logits.
+
+    Args:
+        model: gives logits.
+    """
     if jax:
         return _map_and_gradient_by_jax(model, layer)
     inner = keras.Model(model.inputs, [layer.output, model.output])
@@ -256,12 +290,9 @@ def _map_and_gradient(model: keras.Model, layer: keras.layers.Layer):
             # Watching the films makes the tape record every layer between map and score,
             # also where no weights come before the map.
             tape.watch(pictures)
-            features, probabilities = inner(pictures, training=False)
-            asked = tf.gather(probabilities, columns, axis=1, batch_dims=1)
-            asked = tf.clip_by_value(tf.cast(asked, tf.float32), 1e-7, 1 - 1e-7)
-            # The logit: the sigmoid's own slope would fade where the model is sure.
-            logit = tf.math.log(asked) - tf.math.log1p(-asked)
-        gradient = tape.gradient(logit, features)
+            features, logits = inner(pictures, training=False)
+            asked = tf.gather(logits, columns, axis=1, batch_dims=1)
+        gradient = tape.gradient(asked, features)
         return tf.cast(features, tf.float32), tf.cast(gradient, tf.float32)
 
     return step
@@ -290,11 +321,10 @@ def _map_and_gradient_by_jax(model: keras.Model, layer: keras.layers.Layer):
     def logits(nudge, variables, pictures, columns):
         tap.nudge = nudge
         pictures = keras.ops.cast(pictures, "float32")
-        probabilities, _ = tapped.stateless_call(*variables, pictures, training=False)
-        asked = keras.ops.take_along_axis(probabilities, columns[:, None], axis=1)
-        asked = keras.ops.clip(keras.ops.cast(asked, "float32"), 1e-7, 1 - 1e-7)
+        answered, _ = tapped.stateless_call(*variables, pictures, training=False)
+        asked = keras.ops.take_along_axis(answered, columns[:, None], axis=1)
         # Films do not see one another here, so the sum's gradient is each film's own.
-        return keras.ops.sum(keras.ops.log(asked) - keras.ops.log1p(-asked)), tap.passed
+        return keras.ops.sum(asked), tap.passed
 
     differentiated = jax.jit(jax.grad(logits, has_aux=True))
 
