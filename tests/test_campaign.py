@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cxr import config
+from cxr.errors import InputError
 from cxr.evaluation import ranking
 from cxr.findings import FINDINGS
 
@@ -71,6 +72,7 @@ def scores_of(films: pd.DataFrame, seed: int) -> pd.DataFrame:
 def keep(cell, fold, seed, parts, findings) -> None:
     facts = {
         "settings": campaign.settings(cell, fold, seed, parts, "weights"),
+        "commit": "abc",
         "train_patients": parts.train["patient_id"].nunique(),
         "cpu_seconds": 3.0,
     }
@@ -165,6 +167,63 @@ def test_the_mean_of_seeds_is_judged_as_its_scores_are(finished, tmp_path, monke
     # Noise averages out, so the mean ranks better than each.
     assert mean["auroc"] > one["auroc"] + 0.02 and mean["difference_low"] > 0
     assert (mean["fits"], mean["cpu_seconds"], one["cpu_seconds"]) == (2, 9, 3)
+
+
+def change(path, **arrays):
+    """Write a kept fit again with other arrays; None takes one out."""
+    with np.load(path, allow_pickle=False) as saved:
+        found = {name: saved[name] for name in saved.files} | arrays
+    with path.open("wb") as file:
+        np.savez(file, **{name: array for name, array in found.items() if array is not None})
+
+
+def settled(path, **changes):
+    facts = campaign.facts_of(path)
+    facts["settings"] |= changes
+    change(path, facts=np.array(json.dumps(facts)))
+
+
+DAMAGE = {
+    "cut": lambda path, other: path.write_bytes(path.read_bytes()[:-200]),
+    "empty": lambda path, other: path.write_bytes(b""),
+    "of the other fold": lambda path, other: path.write_bytes(other.read_bytes()),
+    "of another seed": lambda path, other: settled(path, seed=2),
+    "of other films": lambda path, other: settled(path, films={"held_out": "x"}),
+    "without facts": lambda path, other: change(path, facts=None),
+    "with half of the facts": lambda path, other: change(path, facts=np.array("{}")),
+    "no number": lambda path, other: change(path, held_out_mean=np.array([np.nan])),
+    "beyond one": lambda path, other: change(path, held_out_mean=np.array([7.0])),
+    "a patient twice": lambda path, other: change(path, held_out_patients=np.array([1, 1, 2])),
+    "without a patient": lambda path, other: change(path, held_out_without=np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_fit_is_named_and_no_table_is_written(finished, damage, monkeypatch, capsys):
+    path = campaign.kept(campaign.CELLS[0], 0, 1)
+    DAMAGE[damage](path, campaign.kept(campaign.CELLS[0], 1, 1))
+    findings = campaign.judged_findings(finished)
+    monkeypatch.setattr(campaign, "_main", lambda chosen: campaign.report(finished, findings, []))
+    assert campaign.main([]) == 1
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"{path} is no fit that can be judged (")
+    assert said.endswith("or remove it: the campaign makes it anew.")
+    assert not list(campaign.RESULTS.glob("*.csv")) and not list(campaign.RESULTS.glob("*.json"))
+
+
+def test_where_nothing_is_trained_no_fit_may_be_missing(finished, monkeypatch):
+    findings, one = campaign.judged_findings(finished), campaign.CELLS[0]
+    monkeypatch.setattr(campaign, "FITS_OF", campaign.fingerprint())
+    monkeypatch.setattr(campaign, "CELLS", campaign.CELLS[:2])
+    campaign.report(finished, findings, [])
+    assert (campaign.RESULTS / "finals.csv").exists()
+    campaign.kept(one, 1, 2).unlink()
+    with pytest.raises(InputError, match=r"finals-one-1-2.npz .*missing, or not of fingerprint"):
+        campaign.report(finished, findings, [])
+    monkeypatch.setattr(campaign, "FITS_OF", "deadbeef")
+    monkeypatch.setattr(campaign, "fingerprint", lambda: "deadbeef")
+    with pytest.raises(InputError, match=r"no stage has all its fits of the .*FITS_OF=deadbeef"):
+        campaign.report(finished, findings, [])
 
 
 def test_fits_of_other_code_are_not_compared(finished, monkeypatch):
@@ -365,6 +424,13 @@ def test_the_learning_curve_that_is_quoted_is_the_one_that_is_kept():
     readme = (config.PROJECT / "README.md").read_text(encoding="utf-8")
     told = f"of {far['auroc']:.2f} ({far['low']:.2f} to {far['high']:.2f}) with the 15,018"
     assert "over 161 to 1,290 patients promises a mean AUROC " + told in readme
+    straight = promised[promised["form"] == "logarithm"].set_index("train_patients")
+    other = straight.loc[campaign.TRAINING_PATIENTS]
+    told = f"and {other['auroc']:.2f} ({other['low']:.2f} to {other['high']:.2f}) by a logarithm"
+    assert told in readme
+    final = held_out(results / "finals.csv").loc["view, age and sex told, too"]
+    told = [final[name] for name in ("difference", "difference_low", "difference_high")]
+    assert "apart from it ({:+.3f}, {:+.3f} to {:+.3f})".format(*told) in readme
     # What is said of doublings beside the ingredients, and of three seeds.
     steps = points.sort_values("train_patients")["auroc"].diff().dropna()
     assert f"has brought {steps.min():.3f} to {steps.max():.3f}." in quoted

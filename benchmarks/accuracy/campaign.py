@@ -27,6 +27,8 @@ import json
 import os
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,7 @@ import recipe_judge
 
 from cxr import artifacts
 from cxr.config import PROJECT, Config, load_config
+from cxr.errors import InputError
 from cxr.evaluation import intervals
 from cxr.evaluation.intervals import Estimate
 from cxr.evaluation.ranking import Judged
@@ -53,6 +56,7 @@ FITS_OF = os.environ.get("FITS_OF", "")
 BLOCK = (1336, 3923)
 RESULTS = Path(__file__).parent / "results"
 RUNS = PROJECT / "runs" / "campaign"
+BACK = "get it back from the repository."
 
 # What decides a fit beside its settings; without comments and docstrings.
 _DECIDES = (
@@ -90,6 +94,14 @@ class Parts:
     held_out: pd.DataFrame
     # Test patients, the same in every fold.
     confirming: pd.DataFrame
+
+    @functools.cached_property
+    def judged(self) -> dict[str, tuple[str, np.ndarray]]:
+        """Part that is judged -> fingerprint of its films, and its patients of the block."""
+        return {
+            part: (artifacts.fingerprint(_labelled(films)), np.unique(block(films)["patient_id"]))
+            for part, films in (("held_out", self.held_out), ("confirming", self.confirming))
+        }
 
 
 PLAIN = models.Recipe(enlarge=0)
@@ -385,9 +397,33 @@ def _original_scores(network, store, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def facts_of(path: Path) -> dict:
-    """Settings, commit and times of a kept fit."""
-    with np.load(path, allow_pickle=False) as saved:
-        return json.loads(str(saved["facts"]))
+    """Settings, commit and times of a kept fit.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    facts = json.loads(str(_arrays(path)["facts"]))
+    if missing := {"settings", "commit", "train_patients", "cpu_seconds"} - set(facts):
+        raise _damaged(path, f"it lacks {', '.join(sorted(missing))}")
+    return facts
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """All that a file of a fit holds, decompressed and so checked against its CRC-32."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            found = {name: saved[name] for name in saved.files}
+        json.loads(str(found["facts"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from None
+    return found
+
+
+def _damaged(path: Path, why: object) -> InputError:
+    return InputError(
+        f"{path} is no fit that can be judged ({why}). Get it back from the repository, or remove "
+        "it: the campaign makes it anew."
+    )
 
 
 def estimates(path: Path, patients: dict[str, np.ndarray]) -> dict[str, Estimate]:
@@ -426,24 +462,38 @@ def collected(
     for cell in CELLS:
         if cell.stage != stage:
             continue
+        whole = {
+            seed: [made_by_this(cell, fold, seed, parts) for fold, parts in enumerate(divided)]
+            for seed in (*cell.seeds, MEAN)
+        }
+        _refuse_gaps(cell, whole)
         # A seed counts over its folds, so it takes part when all are there.
-        seeds = [
-            seed
-            for seed in cell.seeds
-            if all(made_by_this(kept(cell, fold, seed), cell) for fold in range(FOLDS))
-        ]
+        seeds = [seed for seed in cell.seeds if all(whole[seed])]
         fits = {
             fold: [estimates(kept(cell, fold, seed), everyone)[part] for seed in seeds]
             for fold in range(FOLDS)
         }
         if all(fits.values()):
             found[cell.name] = fits
-        means = [kept(cell, fold, MEAN) for fold in range(FOLDS)]
-        if all(made_by_this(path, cell) for path in means):
+        if all(whole[MEAN]):
             found[_mean_of(cell)] = {
-                fold: [estimates(path, everyone)[part]] for fold, path in enumerate(means)
+                fold: [estimates(kept(cell, fold, MEAN), everyone)[part]] for fold in range(FOLDS)
             }
     return found
+
+
+def _refuse_gaps(cell: Cell, whole: dict[int | str, list[bool]]) -> None:
+    """Where nothing is trained, a recipe of which some fits are missing is not judged by the rest.
+
+    Args:
+        whole: seed, or `MEAN` -> whether its fit is there, fold by fold.
+    """
+    if not FITS_OF or not any(any(fits) for fits in whole.values()):
+        return
+    for seed, fits in whole.items():
+        for fold, made in enumerate(fits):
+            if not made and (seed != MEAN or any(fits)):
+                raise _damaged(kept(cell, fold, seed), f"missing, or not of fingerprint {FITS_OF}")
 
 
 def _mean_of(cell: Cell) -> str:
@@ -569,7 +619,7 @@ def _row(stage: str, name: str, part: str, fits: recipe_judge.Fits, seeds) -> di
         facts_of(kept(cell, fold, seed))
         for fold in range(FOLDS)
         for seed in (cell.seeds if averaged == 1 else [MEAN])
-        if made_by_this(kept(cell, fold, seed), cell)
+        if _is_of(kept(cell, fold, seed), cell)
     ]
     reached = recipe_judge.level(fits, seeds, averaged=averaged)
     return {
@@ -604,6 +654,14 @@ def group_only(divided: list[Parts]) -> pd.DataFrame:
 
 
 def main(chosen: list[str]) -> int:
+    try:
+        return _main(chosen)
+    except InputError as error:
+        print(error)
+        return 1
+
+
+def _main(chosen: list[str]) -> int:
     """Train what is not trained yet, of the stages or cells named or of all; then the tables."""
     known = dict.fromkeys(name for cell in CELLS for name in (cell.stage, cell.name))
     if unknown := [name for name in chosen if name not in known]:
@@ -648,21 +706,23 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
     print(f"{len(findings)} findings: {', '.join(findings)}")
     made = {"finals": levels(divided, "finals"), "curve": levels(divided, "curve")}
     made |= {"screen": screening(divided), "seeds": repetitions(divided)}
+    promised = extrapolation(divided, made)
+    if FITS_OF and all(table is None for table in made.values()):
+        raise InputError(f"no stage has all its fits of the fingerprint FITS_OF={FITS_OF}.")
     path = RESULTS / "campaign.json"
-    facts = artifacts.read_json(path) if path.exists() else {}
-    for stage, table in made.items():
-        if table is None or (chosen and stage not in chosen):
-            continue
-        artifacts.write_csv(RESULTS / f"{stage}.csv", table.round(5))
-        print(f"\n{stage}\n{table.round(4).to_string(index=False)}")
-        # Versions are in the fingerprint; of other code only an earlier report can name them.
-        before = facts.get(stage, {})
-        here = artifacts.versions() if not FITS_OF else before.get("versions")
+    facts = artifacts.read_record(path, BACK) if path.exists() else {}
+    # Nothing is written before all is known to be good.
+    tables = {
+        stage: table
+        for stage, table in made.items()
+        if table is not None and (not chosen or stage in chosen)
+    }
+    for stage in tables:
         facts[stage] = {
             "command": f"python benchmarks/accuracy/campaign.py {stage}",
             "fingerprint": fingerprint(),
             "commits": sorted({facts_of(file)["commit"] for file in files(stage)}),
-            "versions": here,
+            "versions": _versions(facts),
             "findings": findings,
             "films": {"compared": len(held_out), "confirmed": len(confirming)},
             "patients": {
@@ -670,11 +730,20 @@ def report(divided: list[Parts], findings: list[str], chosen: list[str]) -> None
                 "confirmed": int(confirming["patient_id"].nunique()),
             },
         }
-    promised = extrapolation(divided, made)
     if promised is not None and (not chosen or "curve" in chosen):
-        artifacts.write_csv(RESULTS / "extrapolated.csv", promised.round(5))
-        print(f"\nextrapolated\n{promised.round(4).to_string(index=False)}")
+        tables["extrapolated"] = promised
+    for stage, table in tables.items():
+        artifacts.write_csv(RESULTS / f"{stage}.csv", table.round(5))
+        print(f"\n{stage}\n{table.round(4).to_string(index=False)}")
     artifacts.write_json(path, facts)
+
+
+def _versions(facts: dict) -> dict | None:
+    """Versions are in the fingerprint; of other code only an earlier report can name them."""
+    if not FITS_OF:
+        return artifacts.versions()
+    told = (stage.get("versions") for stage in facts.values() if stage["fingerprint"] == FITS_OF)
+    return next(filter(None, told), None)
 
 
 def files(stage: str) -> list[Path]:
@@ -685,17 +754,53 @@ def files(stage: str) -> list[Path]:
         if cell.stage == stage
         for fold in range(FOLDS)
         for seed in cell.seeds
-        if made_by_this(path := kept(cell, fold, seed), cell)
+        if _is_of(path := kept(cell, fold, seed), cell)
     ]
 
 
-def made_by_this(path: Path, cell: Cell) -> bool:
+def _is_of(path: Path, cell: Cell) -> bool:
     """Whether a fit is kept, of this fingerprint, and trained as the cell says."""
     if not path.exists():
         return False
     found = facts_of(path)["settings"]
     wanted = json.loads(json.dumps(_way(cell))) | {"fingerprint": fingerprint()}
     return {key: found.get(key) for key in wanted} == wanted
+
+
+def made_by_this(cell: Cell, fold: int, seed: int | str, parts: Parts) -> bool:
+    """Whether a fit is kept that this code made, and holds what its name says.
+
+    Args:
+        seed: or `MEAN`.
+        parts: of the fold.
+
+    Raises:
+        InputError: if it is damaged, or another fold's, seed's or other films'.
+    """
+    path = kept(cell, fold, seed)
+    if not _is_of(path, cell):
+        return False
+    saved, settled = _arrays(path), facts_of(path)["settings"]
+    told = {name: settled.get(name) for name in ("fold", "seed")}
+    wanted = {"fold": fold, "seed": list(cell.seeds) if seed == MEAN else seed}
+    if told != wanted:
+        raise _damaged(path, f"it is of {told}, not of {wanted}")
+    for part, (films, patients) in parts.judged.items():
+        # Earlier code kept one fingerprint of all parts together; their patients are checked below.
+        if isinstance(settled["films"], dict) and settled["films"].get(part) != films:
+            raise _damaged(path, f"its films of {part} are others")
+        arrays = {name: saved.get(f"{part}_{name}") for name in ("auroc", "mean", "without")}
+        if not np.array_equal(saved.get(f"{part}_patients"), patients):
+            raise _damaged(path, f"its patients of {part} are others")
+        shapes = {"auroc": (len(FINDINGS),), "mean": (1,), "without": patients.shape}
+        for name, array in arrays.items():
+            if array is None or array.shape != shapes[name]:
+                raise _damaged(path, f"{part}_{name} has not the shape {shapes[name]}")
+            if not np.isfinite(array if name != "auroc" else 0).all():
+                raise _damaged(path, f"{part}_{name} has values that are no numbers")
+        if not 0 <= arrays["mean"][0] <= 1 or abs(arrays["without"] - arrays["mean"]).max() > 0.5:
+            raise _damaged(path, f"the mean AUROC of {part} is {arrays['mean'][0]:.4g}")
+    return True
 
 
 if __name__ == "__main__":
