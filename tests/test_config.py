@@ -74,6 +74,9 @@ def test_every_field_can_be_set_by_a_variable(tmp_path):
         ({"CXR_MODELS": ","}, "names no model"),
         ({"CXR_MODELS": "baseline,baseline"}, "or one twice"),
         ({"CXR_TAG": "../up"}, "may hold letters"),
+        ({"CXR_TAG": "t" * 101}, "CXR_TAG has 101 letters, and 100 at most fit"),
+        ({"CXR_ROOT": "~nobody-at-all/x"}, "CXR_ROOT='~nobody-at-all/x' is no path that can be"),
+        ({"CXR_IMAGES": "/tmp/" + "x" * 300}, "is no path that can be used (File name too long)"),
         ({"CXR_IMAGES": "/no/such/folder"}, "CXR_IMAGES=/no/such/folder does not exist"),
         ({"CXR_RECORDS": "/no/such/file"}, "CXR_RECORDS=/no/such/file does not exist"),
         ({"CXR_IMAGE_SIZE": "16"}, "outside 64 to 1024"),
@@ -83,6 +86,21 @@ def test_bad_settings_are_refused_with_what_exists(environment, words):
     with pytest.raises(InputError) as caught:
         config.load_config(environment)
     assert words in str(caught.value)
+
+
+def test_a_link_that_leads_to_itself_is_no_path(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("CXR_ROOT", "CXR_IMAGES"):
+        with pytest.raises(InputError, match=f"{name}=.*is no path that can be used"):
+            config.load_config({name: str(tmp_path / "loop" / "films")})
+
+
+def test_files_of_weights_and_of_names_may_lie_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").touch()
+    for name in ("weights", "sample"):
+        loaded = config.load_config({f"CXR_{name.upper()}": "~/here"}, profile="first_archive")
+        assert getattr(loaded, name) == str(tmp_path / "here")
 
 
 def test_a_film_folder_must_be_a_folder(tmp_path):

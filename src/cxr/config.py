@@ -14,6 +14,9 @@ SOURCES = ("nih", "chexpert", "padchest", "vindr", "indiana", "folder")
 
 SPLITS = ("patient", "official", "original", "community")
 
+# Names of files and folders end with it, and hold up to 255 letters.
+LONGEST_TAG = 100
+
 # A value of CXR_WEIGHTS: weights that were learned from drawings, for models of drawings.
 PHANTOM_WEIGHTS = "phantoms"
 
@@ -214,8 +217,8 @@ def load_config(environment: Mapping[str, str] | None = None, **overrides) -> Co
 def names_file(text: str) -> bool:
     """Whether a setting's text is the path of a file; long texts are none."""
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
         return False
 
 
@@ -225,10 +228,10 @@ def _parse(field: dataclasses.Field, text: str):
     # "int", "tuple", or "int | None".
     kind = getattr(field.type, "__name__", str(field.type))
     if "Path" in kind:
-        return Path(text).expanduser().resolve()
+        return _path(name, text)
     if field.name in ("sample", "weights") and names_file(text):
         # As the other paths: absolute, so that a kernel in another folder means the same file.
-        return str(Path(text).resolve())
+        return str(Path(text).expanduser().resolve())
     if kind == "bool":
         truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() not in truth:
@@ -243,6 +246,22 @@ def _parse(field: dataclasses.Field, text: str):
             except ValueError:
                 raise InputError(f"{name}='{text}' is not a {word}.") from None
     return text
+
+
+def _path(name: str, text: str) -> Path:
+    """A path that can exist, absolute.
+
+    Raises:
+        InputError: for a home that nobody has, a link that leads to itself, or a name that is
+            too long.
+    """
+    try:
+        path = Path(text).expanduser().resolve()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError(f"{name}='{text}' is no path that can be used ({why}).") from None
+    return path
 
 
 def _validate(config: Config) -> None:
@@ -297,6 +316,11 @@ def _validate(config: Config) -> None:
         )
     if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
         raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
+    if len(config.tag) > LONGEST_TAG:
+        raise InputError(
+            f"CXR_TAG has {len(config.tag)} letters, and {LONGEST_TAG} at most fit into the names "
+            "of files."
+        )
     for name in ("records", "images", "split_lists", "rsna"):
         path = getattr(config, name)
         if path is not None and not path.exists():

@@ -723,6 +723,27 @@ def test_who_has_a_folder_is_told_the_labels_that_it_can_have(tmp_path, label):
     assert "source_labels.csv" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("film", "a.png", "a film twice, or none"),
+        ("Mass", 5, "a finding that is neither 0 nor 1"),
+        ("Mass", -1, "a finding that is neither 0 nor 1"),
+        ("source", "vindr", "films of two sources"),
+        ("uncertain", "Mass|Cough", "a word that is no finding as uncertain"),
+        ("unlabelled", "mass", "a word that is no finding as uncertain or not labelled"),
+    ],
+)
+def test_records_of_a_source_that_were_changed_are_made_again(tmp_path, column, value, words):
+    path = tmp_path / "records.csv"
+    records = only("folder", tmp_path, FOLDER, *(f"{name}.png,1,50,F,PA,0,1" for name in "ab"))
+    records.loc[0, "film"] = "a.png"
+    records.loc[1, column] = value
+    sources.save(records, path)
+    with pytest.raises(InputError, match=f"holds {words}.*; run 000-data_download again"):
+        sources.load(path)
+
+
 @pytest.mark.parametrize("end", ["in a row", "in its last field", "in a letter", "below header"])
 def test_records_of_a_source_that_are_cut_off_are_made_again(tmp_path, end):
     path = tmp_path / "records.csv"

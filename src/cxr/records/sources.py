@@ -288,6 +288,17 @@ def load(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"{path} is cut off or damaged: it is not as 000 saved it; run 000-data_download again."
         )
     table = table.fillna(dict.fromkeys(EXTRA, ""))
+    words = pd.concat([table["uncertain"], table["unlabelled"]]).str.split(SEPARATOR).explode()
+    for wrong, why in (
+        (table["film"].isna() | table["film"].duplicated(), "a film twice, or none"),
+        (~table[list(FINDINGS)].isin([0, 1]).all(axis=1), "a finding that is neither 0 nor 1"),
+        (table["source"] != table["source"].iloc[0], "films of two sources"),
+        (~words.isin(["", *FINDINGS]), "a word that is no finding as uncertain or not labelled"),
+    ):
+        if wrong.any():
+            raise InputError(
+                f"{path} holds {why}: it is not as 000 saved it; run 000-data_download again."
+            )
     return table, pd.DataFrame({"rule": ["films read"], "films": [len(table)]})
 
 
