@@ -51,6 +51,16 @@ def test_what_it_says_of_the_judge_of_recipes_is_what_was_measured():
     assert f"another seed was called different by up to {most:.3f}, so" in README
 
 
+def test_what_it_says_of_intervals_is_what_was_measured():
+    benchmarks = (config.PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    table = benchmarks.partition("| patients with it |")[2].partition("\n\n")[0]
+    rows = [row.strip("|").split("|") for row in table.splitlines()[2:]]
+    held = pd.DataFrame([[float(cell) for cell in row[:7]] for row in rows]).set_index(0).loc[5:]
+    least, mean = held[[1, 3, 5]].to_numpy().min(), held[[2, 4, 6]].to_numpy()
+    told = f"in {100 * mean.min():.0f} to {100 * mean.max():.0f} % of drawn test sets on average"
+    assert f"{told}, and in {100 * least:.0f} % in the worst" in README
+
+
 def test_every_make_target_that_it_names_exists():
     makefile = (config.PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
