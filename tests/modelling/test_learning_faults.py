@@ -76,12 +76,14 @@ class Case:
         self.train()
 
     def write(self, name, content):
-        """Replace a file of the run: by bytes, by a share of its own, or by nothing."""
+        """Replace a file of the run: by bytes, by a share of its own, a folder or nothing."""
         path = self.run / name
         if isinstance(content, float):
             content = path.read_bytes()[: int(content * path.stat().st_size)]
         path.unlink()
-        if content is not None:
+        if content is Path:
+            path.mkdir()
+        elif content is not None:
             path.write_bytes(content)
         self.train()
 
@@ -377,6 +379,10 @@ FINISHED = {
         f"config.json holds no recipe, but 'mirror'; put it back .* or remove /.*{ANEW}",
     ),
     "lost model": (lambda case: case.write("model.keras", None), f"does not exist; .*{ANEW}"),
+    "folder for a model": (
+        lambda case: case.write("model.keras", Path),
+        f"is a folder, not a file; .*{ANEW}",
+    ),
     "half a model": (
         lambda case: case.write("model.keras", 0.5),
         f"is not the file that the training wrote; .*{ANEW}",

@@ -392,6 +392,9 @@ REFUSED = [
     ("folder", "film,Mass", ["a.png,1"], "patient_id.* no split can keep them apart"),
     ("folder", "film,patient_id", ["a.png,1"], "labels, or any of the 14 findings"),
     ("folder", FOLDER, ["a.png,1,50,F,PA,yes,1"], "'yes' in Mass is none of"),
+    ("folder", FOLDER, ["a.png,1,50,F,PA,.0,1"], "'.0' in Mass is none of"),
+    ("folder", FOLDER, ["a.png,NaN,50,F,PA,0,1"], "line 2: 'NaN' in patient names nobody"),
+    ("folder", FOLDER, ["a.png,none,50,F,PA,0,1"], "line 2: 'none' in patient names nobody"),
     ("folder", "film,patient_id,labels", ["a.png,1,Mass|Nodul"], r"unknown label\(s\) Nodul"),
     ("folder", FOLDER, [], "has a header but no rows"),
     ("rsna", FOLDER, [], "NIH's own films: they are no other hospital, and no external"),
@@ -626,6 +629,7 @@ def test_views_that_cannot_be_read_are_named(tmp_path, content, message):
         *(("12", "0012"), ("12", "12.0"), ("p12", "P12"), ("p012", "p12"), ("CXR1", "1")),
         *(("é", "É"), ("P 7", "P7"), ("P  07", "p7"), ("S1-0012", "S1-12")),
         *(("s01-12", "S1-0012"), ("1/012", "1/12"), ("S1_012", "S1_12")),
+        *(("12", "\uff11\uff12"), ("12", "1\u200b2"), ("p12", "p12\ufeff")),
     ],
 )
 def test_a_patient_under_two_spellings_is_not_two_people(tmp_path, one, other):

@@ -87,9 +87,10 @@ def verified_model(folder: Path) -> Path:
         InputError: if it is not there, or has changed since.
     """
     path, recorded = folder / "model.keras", (folder / "config.json").exists()
-    if not path.exists():
+    if not path.is_file():
         remedy = _anew(folder) if recorded else "run 200-modeling first."
-        raise InputError(f"{path} does not exist; {remedy}")
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}; {remedy}")
     written = read_record(folder).get("model_checksum") if recorded else None
     if written not in (None, artifacts.sha256(path)):
         raise InputError(f"{path} is not the file that the training wrote; {_anew(folder)}")

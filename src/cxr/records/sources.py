@@ -17,6 +17,7 @@ import io
 import posixpath
 import re
 import tarfile
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
@@ -346,7 +347,7 @@ def _csv(source: str, path: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str,
     spelled = {"1": POSITIVE, "0": NEGATIVE, "-1": UNCERTAIN, "u": UNCERTAIN, "": NOT_LABELLED}
     labels = pd.DataFrame(NOT_LABELLED, index=rows.index, columns=names, dtype="int8")
     for name in wanted:
-        text = table[name].str.replace(r"\.0+$", "", regex=True).str.lower()
+        text = table[name].str.replace(r"(?<=\d)\.0+$", "", regex=True).str.lower()
         _refuse(path, table[name][~text.isin(spelled)], f"in {name} is none of 1, 0, -1 and empty")
         labels[name] = text.map(spelled).astype("int8")
     return rows, labels, rules
@@ -574,6 +575,8 @@ def _tidy(
     rows["file"] = rows["file"].str.replace("\\", "/").str.strip("/")
     for column in ("file", "patient"):
         _refuse(path, rows[column][rows[column] == ""], f"in {column} is empty")
+    nobody = rows["patient"].str.lower().isin(["nan", "none", "null"])
+    _refuse(path, rows["patient"][nobody], "in patient names nobody")
     # "./a.png" is "a.png".
     rows["file"] = rows["file"].map(posixpath.normpath)
     rows["file"] = rows["file"].str.split("/").str[-about.parts :].str.join("/")
@@ -803,15 +806,21 @@ def _where(row: Any) -> str:
     return row if isinstance(row, str) else f"line {row + 2:,}"
 
 
+def _seen(text: str) -> str:
+    """A text as it looks: wide letters and digits as the usual ones, signs of no width left out."""
+    usual = unicodedata.normalize("NFKC", text)
+    return "".join(sign for sign in usual if unicodedata.category(sign) != "Cf")
+
+
 def _refuse_two_spellings(path: Path, patients: pd.Series) -> None:
     """Raise an InputError if two numbers of patients differ in nothing that tells people apart.
 
     That is case, zeros in front of a number that begins the name or stands behind its first
-    letters or a sign ("S1-0012"), a space between letter and number, ".0" behind, and Indiana's
-    "CXR": one person as two could be in training and in the test.
+    letters or a sign ("S1-0012"), a space between letter and number, ".0" behind, Indiana's
+    "CXR", and what looks alike: one person as two could be in training and in the test.
     """
     spellings = patients.drop_duplicates()
-    plain = spellings.str.lower().str.replace(r"\.0+$", "", regex=True)
+    plain = spellings.map(_seen).str.lower().str.replace(r"\.0+$", "", regex=True)
     plain = plain.str.replace(r"^cxr(?=\d)", "", regex=True)
     plain = plain.str.replace(r"(?<=[^\W\d])\s+(?=\d)", "", regex=True)
     # Not behind a point: 1.05 and 1.5 may be two.
