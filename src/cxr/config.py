@@ -314,6 +314,11 @@ def _validate(config: Config) -> None:
             "CXR_ENSEMBLE=1 averages one training of each model, but CXR_MODELS names one; name "
             "more models, or set CXR_ENSEMBLE to 2 or more."
         )
+    _validate_names(config)
+
+
+def _validate_names(config: Config) -> None:
+    """Refuse a tag that fits no file name, and paths where nothing of their kind is."""
     if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
         raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
     if len(config.tag) > LONGEST_TAG:
