@@ -402,7 +402,10 @@ def facts_of(path: Path) -> dict:
     Raises:
         InputError: if the file is damaged.
     """
-    facts = json.loads(str(_arrays(path)["facts"]))
+    try:
+        facts = json.loads(str(_arrays(path)["facts"]))
+    except (KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
     if missing := {"settings", "commit", "train_patients", "cpu_seconds"} - set(facts):
         raise _damaged(path, f"it lacks {', '.join(sorted(missing))}")
     return facts
@@ -412,11 +415,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All that a file of a fit holds, decompressed and so checked against its CRC-32."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files}
-        json.loads(str(found["facts"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, error) from None
-    return found
 
 
 def _damaged(path: Path, why: object) -> InputError:

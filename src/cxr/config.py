@@ -1,5 +1,6 @@
 """One configuration: defaults, then a profile, then `CXR_<FIELD>` variables."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ SOURCES = ("nih", "chexpert", "padchest", "vindr", "indiana", "folder")
 
 SPLITS = ("patient", "official", "original", "community")
 
-# Names of files and folders end with it, and hold up to 255 letters.
+# Bytes. Names of files and folders end with it, and hold up to 255.
 LONGEST_TAG = 100
 
 # A value of CXR_WEIGHTS: weights that were learned from drawings, for models of drawings.
@@ -257,7 +258,9 @@ def _path(name: str, text: str) -> Path:
     """
     try:
         path = Path(text).expanduser().resolve()
-        path.exists()
+        # `exists` and `resolve` tell less with each Python.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise InputError(f"{name}='{text}' is no path that can be used ({why}).") from None
@@ -321,10 +324,9 @@ def _validate_names(config: Config) -> None:
     """Refuse a tag that fits no file name, and paths where nothing of their kind is."""
     if config.tag and not config.tag.replace("_", "").replace(".", "").replace("-", "").isalnum():
         raise InputError(f"CXR_TAG='{config.tag}' may hold letters, digits, '-', '_' and '.' only.")
-    if len(config.tag) > LONGEST_TAG:
+    if (size := len(config.tag.encode())) > LONGEST_TAG:
         raise InputError(
-            f"CXR_TAG has {len(config.tag)} letters, and {LONGEST_TAG} at most fit into the names "
-            "of files."
+            f"CXR_TAG takes {size} bytes, and {LONGEST_TAG} at most fit into the names of files."
         )
     for name in ("records", "images", "split_lists", "rsna"):
         path = getattr(config, name)

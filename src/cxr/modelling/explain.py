@@ -132,7 +132,7 @@ class Explainer:
             except (OSError, ValueError) as error:
                 raise InputError(f"{path} cannot be read ({error}); {anew}") from None
             if kept.shape != part.layer.output.shape[1:]:
-                raise InputError(f"{path} belongs to another model; {anew}")
+                raise InputError(f"{path} belongs to another model, or to earlier code; {anew}")
             if kept.dtype.kind != "f" or not np.isfinite(kept).all():
                 raise InputError(f"{path} holds what is no number; {anew}")
             part._average = kept
@@ -248,8 +248,8 @@ def _on_one_grid(maps: Sequence[np.ndarray]) -> np.ndarray:
 def _of_logits(model: keras.Model) -> keras.Model:
     """The same network in single precision and without the last sigmoid.
 
-    In bfloat16 gradients are too coarse for a map: the hottest point moves on every second
-    film. And a probability that is rounded to 0 or 1 has no slope left.
+    In bfloat16 gradients are too coarse for a map, in float16 they may vanish, and a
+    probability that is rounded to 0 or 1 has no slope left.
 
     Raises:
         ValueError: if the last layer has no sigmoid.
